@@ -1,0 +1,58 @@
+# `make demo` and `make test` work on a fresh clone; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+LOWEST := .venv-lowest
+BIN := $(VENV)/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format types build lowest clean
+.DELETE_ON_ERROR:
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "PYTHON=python3.12 before or after a target chooses the interpreter of a new .venv"
+
+# One stamp for each set of extras, made anew when what is installed may have changed.
+$(VENV)/.stamp-core: SPEC = .
+$(VENV)/.stamp-plots: SPEC = .[plots]
+$(VENV)/.stamp-test: SPEC = .[plots,test]
+$(VENV)/.stamp-dev: SPEC = .[dev]
+$(VENV)/.stamp-%: pyproject.toml constraints/cpu.txt tools/install.sh
+	@tools/install.sh $(VENV) constraints/cpu.txt '$(SPEC)'
+	@touch $@
+
+$(LOWEST)/.stamp: pyproject.toml constraints/lowest.txt tools/install.sh tools/check_lowest.py
+	@$(PYTHON) tools/check_lowest.py
+	@tools/install.sh $(LOWEST) constraints/lowest.txt '.[plots,test]'
+	@touch $@
+
+install: $(VENV)/.stamp-core ## the package, editable, in .venv
+
+demo: $(VENV)/.stamp-plots ## measure a real model's shift: table, report, figure
+	$(BIN)/resque demo
+
+test: $(VENV)/.stamp-test ## the default tests
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.stamp-dev ## ruff: lint and format check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.stamp-dev ## ruff: fix and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.stamp-dev ## mypy --strict on src
+	$(BIN)/mypy --strict src
+
+build: $(VENV)/.stamp-dev ## wheel and source archive in dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+lowest: $(LOWEST)/.stamp ## the default tests with the lowest versions that pyproject.toml admits
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider
+
+clean: ## remove environments, builds and caches
+	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests metrics benchmarks examples tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,30 @@
+"""Describes the machine, the versions and the command of a benchmark, for its result file."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+
+
+def describe_run() -> dict[str, object]:
+    """Return command, date, machine and versions."""
+    names = ("resque", "numpy", "scipy", "scikit-learn", "torch", "transformers", "datasets")
+    found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
+        "python": platform.python_version(),
+        "versions": {name: found[name] for name in names if name in found},
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

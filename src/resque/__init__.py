@@ -1,0 +1,45 @@
+"""RESQUE: what a model costs to reuse under a distribution shift or for a new task."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resque.estimate import Report, estimate, fingerprint
+    from resque.fingerprint import Fingerprint
+    from resque.indices import Score, resque_dist, resque_task
+
+__version__ = "0.1.0"
+__all__ = [
+    "Fingerprint",
+    "Report",
+    "Score",
+    "estimate",
+    "fingerprint",
+    "resque_dist",
+    "resque_task",
+]
+
+_HOMES = {
+    "Fingerprint": "resque.fingerprint",
+    "Report": "resque.estimate",
+    "Score": "resque.indices",
+    "estimate": "resque.estimate",
+    "fingerprint": "resque.estimate",
+    "resque_dist": "resque.indices",
+    "resque_task": "resque.indices",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names at their first use, so that `import resque` is instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'resque' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
