@@ -1,4 +1,4 @@
-"""Every test runs offline, with the Hub's caches in a folder of its own, and draws without a screen."""
+"""Every test runs offline, with the Hub's caches in a folder of its own, without a screen."""
 
 from __future__ import annotations
 

@@ -99,8 +99,7 @@ def resque_dist(
     Raises:
         ValueError: where shapes differ, values are NaN or infinite, or no class is in common.
 
-    >>> score = resque_dist([[1.0, 0.0]], ["a"], [[0.0, 1.0]], ["a"])
-    >>> score.value
+    >>> resque_dist([[1.0, 0.0]] * 5, ["a"] * 5, [[0.0, 1.0]] * 5, ["a"] * 5).value
     0.5
     """
     a = _sums_of(original, original_labels, channel_axis, "original")

@@ -36,7 +36,7 @@ def group_of(indices: Ints, n_groups: int) -> Ints:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
-    return (z % np.uint64(n_groups)).astype(np.int64)
+    return np.asarray(z % np.uint64(n_groups), np.int64)
 
 
 @dataclass
