@@ -1,0 +1,169 @@
+"""Finds which columns of a data set are the model's input and which the label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LABEL_NAMES = ("label", "labels", "target", "class", "category", "intent", "y")
+INPUT_NAMES = {
+    "image": ("image", "img", "picture", "photo"),
+    "text": ("text", "sentence", "content", "review", "query", "utterance", "document"),
+    "audio": ("audio", "speech", "sound", "wav"),
+    "tensor": ("inputs", "input", "x", "features", "embedding", "data"),
+}
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question", "sentence"),
+    ("question1", "question2"),
+    ("text_a", "text_b"),
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are read.
+
+    Attributes:
+        modality: "image", "text", "audio" or "tensor".
+        inputs: one column, two for a pair of texts, several for tensors.
+        label: the label column, or None where there is none or none is wanted.
+        label_names: names of the class ids where the data set has them, else None.
+    """
+
+    modality: str
+    inputs: tuple[str, ...]
+    label: str | None
+    label_names: tuple[str, ...] | None
+
+
+def find_columns(
+    features: dict[str, Any],
+    modality: str,
+    *,
+    input_columns: Sequence[str] | None = None,
+    label_column: str | None = None,
+    need_labels: bool = False,
+    find_label: bool = True,
+    tensor_names: Iterable[str] = (),
+) -> Columns:
+    """Find input and label columns by their features and by common names.
+
+    Args:
+        features: the data set's features by column.
+        modality: what the model takes: "image", "text", "audio" or "tensor".
+        input_columns: the user's choice.
+        label_column: the user's choice.
+        need_labels: whether a data set without labels is an error.
+        find_label: whether labels are wanted at all.
+        tensor_names: arguments of the model's forward; columns of these names pass as they are.
+
+    Raises:
+        ValueError: where a column is not there, none fits, or several do.
+        TypeError: where labels are not classes.
+    """
+    for name in (*(input_columns or ()), *([label_column] if label_column else ())):
+        if name not in features:
+            raise ValueError(f"there is no column {name!r}; columns: {_listed(features)}")
+    ready = tuple(n for n in tensor_names if n in features and _is_array(features[n]))
+    label = None
+    if label_column or find_label:
+        label = label_column or _find_label(features, need_labels)
+    if input_columns:
+        inputs = tuple(input_columns)
+    elif ready:
+        modality, inputs = "tensor", ready
+    else:
+        inputs = _find_inputs(features, modality, label)
+    names = getattr(features[label], "names", None) if label else None
+    if label:
+        _check_label(label, features[label])
+    return Columns(modality, inputs, label, tuple(names) if names else None)
+
+
+def _find_label(features: dict[str, Any], needed: bool) -> str | None:
+    found = [name for name, f in features.items() if _kind(f) == "class"]
+    if not found:
+        kinds = ("int", "text", "bool", "float")
+        found = [n for n in LABEL_NAMES if n in features and _kind(features[n]) in kinds][:1]
+    if len(found) > 1:
+        named = [name for name in LABEL_NAMES if name in found]
+        if not named:
+            raise ValueError(
+                f"several columns may be the label: {_listed(found)}. Say which with "
+                "--label-column (label_column=), or use the model's predictions with "
+                "--labels predicted (labels='predicted')"
+            )
+        found = named
+    if not found and needed:
+        raise ValueError(
+            f"no label column was found among {_listed(features)}; name it with --label-column "
+            "(label_column=)"
+        )
+    return found[0] if found else None
+
+
+def _check_label(name: str, feature: Any) -> None:
+    if _kind(feature) not in ("class", "int", "text", "bool"):
+        what = getattr(feature, "dtype", type(feature).__name__)
+        raise TypeError(
+            f"the label column {name!r} holds {what} values; RESQUE needs classes (ints or "
+            "strings). Name another with --label-column (label_column=), or use the model's "
+            "predictions with --labels predicted (labels='predicted')"
+        )
+
+
+def _find_inputs(features: dict[str, Any], modality: str, label: str | None) -> tuple[str, ...]:
+    if modality == "text":
+        for pair in PAIRS:
+            if all(name in features and _kind(features[name]) == "text" for name in pair):
+                return pair
+    fits = [n for n, f in features.items() if n != label and _fits(f, modality)]
+    named = [n for n in INPUT_NAMES[modality] if n in fits]
+    if len(fits) == 1 or len(named) == 1:
+        return (named or fits)[0:1] and tuple((named or fits)[0:1])
+    if not fits:
+        raise ValueError(
+            f"the model takes {modality}, and no column holds that; columns: {_listed(features)}. "
+            "Name one with --input-column (input_columns=)"
+        )
+    raise ValueError(
+        f"several columns may be the {modality}: {_listed(fits)}. Say which with --input-column "
+        "(input_columns=), twice for a pair of texts"
+    )
+
+
+def _fits(feature: Any, modality: str) -> bool:
+    if modality == "text":
+        return _kind(feature) == "text"
+    if modality == "tensor":
+        return _is_array(feature) or _kind(feature) == "image"
+    return _kind(feature) == modality or (_kind(feature) == "array")
+
+
+def _is_array(feature: Any) -> bool:
+    return _kind(feature) == "array"
+
+
+def _kind(feature: Any) -> str:
+    """Return class, image, audio, text, int, float, bool, array or other."""
+    name = type(feature).__name__
+    if name in ("ClassLabel", "Image", "Audio"):
+        return {"ClassLabel": "class"}.get(name, name.lower())
+    if name in ("Array2D", "Array3D", "Array4D", "List", "LargeList", "Sequence"):
+        return "array"
+    if isinstance(feature, list):
+        return "array"
+    dtype = str(getattr(feature, "dtype", ""))
+    if "string" in dtype:
+        return "text"
+    for kind in ("uint", "int", "float", "bool"):
+        if dtype.startswith(kind):
+            return "int" if kind == "uint" else kind
+    return "other"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"

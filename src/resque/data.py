@@ -1,0 +1,466 @@
+"""Opens a data set, from the Hub, a folder or memory, and reads its rows."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resque.columns import Columns, find_columns
+from resque.errors import ResqueError, explain
+from resque.sums import Ints, Label
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("test", "validation", "valid", "dev", "train")  # taken in this order
+FILES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
+REST = re.compile(r"(?:@(?P<revision>[^:#]+))?(?::(?P<config>[^#]+))?(?:#(?P<split>.+))?")
+STREAM_SLICE = re.compile(r"(?P<split>[\w.-]+)\[(?P<start>\d*):(?P<stop>\d*)\]")
+SHUFFLE_BUFFER = 10_000
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A data set in the notation `ID_OR_FOLDER[@REVISION][:CONFIG][#SPLIT]`."""
+
+    path: str
+    revision: str | None = None
+    config: str | None = None
+    split: str | None = None
+
+    def __str__(self) -> str:
+        parts = (("@", self.revision), (":", self.config), ("#", self.split))
+        return self.path + "".join(mark + part for mark, part in parts if part)
+
+
+@dataclass(frozen=True)
+class Data:
+    """An opened data set.
+
+    Attributes:
+        rows: a `datasets.Dataset` or, streamed, an `IterableDataset`.
+        spec: where it is from; the revision is the commit where that is known.
+        columns: which columns are read.
+        indices: (n,) positions in the split of the rows to read; None for a stream.
+        n_rows: how many rows are read; None where a stream does not know.
+        shard: (i, n): every n-th row of a stream, starting from the i-th; (1, 1) for all.
+    """
+
+    rows: Any
+    spec: DataSpec
+    columns: Columns
+    indices: Ints | None
+    n_rows: int | None
+    shard: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sample.
+
+    Attributes:
+        index: its position in the split.
+        inputs: RGB image, text, pair of texts, (T,) float32 audio, or arrays by column.
+        label: class id or name; None where the data set gives none (−1, missing, not asked).
+    """
+
+    index: int
+    inputs: Any
+    label: Label | None
+
+
+class BadRow(ResqueError):
+    """A row that cannot be read; its text begins with the row's number."""
+
+
+def parse_spec(text: str) -> DataSpec:
+    """Read `ID_OR_FOLDER[@REVISION][:CONFIG][#SPLIT]`; a path that exists is taken whole.
+
+    Raises:
+        ResqueError: where the text is not of that form.
+
+    >>> parse_spec("org/pacs@main:photo#train[:10%]")
+    DataSpec(path='org/pacs', revision='main', config='photo', split='train[:10%]')
+    """
+    ends = [len(text), *(m.start() for m in reversed(list(re.finditer("[@:#]", text))))]
+    end = next((e for e in ends if e and Path(text[:e]).expanduser().exists()), None)
+    if end is None:
+        found = re.search("[@:#]", text)
+        end = found.start() if found else len(text)
+    path, rest = text[:end], REST.fullmatch(text[end:])
+    if not path or rest is None:
+        raise ResqueError(
+            f"data set {text!r} is not ID_OR_FOLDER[@REVISION][:CONFIG][#SPLIT], as in "
+            "org/name:config#train"
+        )
+    return DataSpec(path, rest["revision"], rest["config"], rest["split"])
+
+
+def open_data(
+    data: Any, *, streaming: bool = False, token: str | None = None
+) -> tuple[Any, DataSpec, int]:
+    """Open one split of a data set.
+
+    Args:
+        data: a spec, folder, file, `Dataset`, `IterableDataset` or dict of these.
+        streaming: read from the Hub as it goes, keeping nothing.
+        token: for the Hub.
+
+    Returns:
+        Rows, where they are from, and the position of the first row in its split.
+
+    Raises:
+        ResqueError: where it is not there, with what is.
+        TypeError: where data is nothing of that.
+    """
+    if isinstance(data, str | Path):
+        spec = parse_spec(str(data))
+        rows = _load(spec, streaming, token)
+        spec = replace(spec, revision=spec.revision and str(spec.revision))
+    elif hasattr(data, "features") or isinstance(data, dict):
+        spec, rows = DataSpec(f"<{type(data).__name__}>"), data
+    else:
+        raise TypeError(
+            f"the data set is a {type(data).__name__}; expected an id, a folder or a datasets.Dataset"
+        )
+    rows, spec, start = _pick_split(rows, spec)
+    return rows, replace(spec, revision=_commit(rows, spec)), start
+
+
+def _load(spec: DataSpec, streaming: bool, token: str | None) -> Any:
+    import datasets
+
+    path = Path(spec.path).expanduser()
+    try:
+        if path.is_dir() and any((path / f).exists() for f in ("state.json", "dataset_dict.json")):
+            return datasets.load_from_disk(str(path))
+        if path.is_file():
+            return _load_file(path, streaming)
+        if not path.exists() and (path.is_absolute() or spec.path.startswith((".", "~"))):
+            raise ResqueError(f"there is no folder or file {spec.path!r}")
+        return datasets.load_dataset(
+            str(path) if path.exists() else spec.path,
+            spec.config,
+            revision=spec.revision,
+            streaming=streaming,
+            token=token,
+        )
+    except ResqueError:
+        raise
+    except Exception as error:
+        raise _explain_data(error, spec) from error
+
+
+def _load_file(path: Path, streaming: bool) -> Any:
+    import datasets
+
+    if path.suffix not in FILES:
+        raise ResqueError(f"{path.name} is not a data file; known: {', '.join(FILES)}")
+    options = {"sep": "\t"} if path.suffix == ".tsv" else {}
+    return datasets.load_dataset(
+        FILES[path.suffix], data_files=str(path), streaming=streaming, **options
+    )
+
+
+def _explain_data(error: Exception, spec: DataSpec) -> ResqueError:
+    text = str(error)
+    if "Config name is missing" in text or "BuilderConfig" in text:
+        configs = re.findall(r"'([^']+)'", text.split("available configs")[-1].split("Example")[0])
+        listed = re.search(r"\[([^\]]*)\]", text)
+        names = listed[1] if listed else ", ".join(configs)
+        wanted = f"has no config {spec.config!r}" if spec.config else "has several configs"
+        return ResqueError(
+            f"data set {spec.path!r} {wanted}; choose {spec.path}:CONFIG from {names}"
+        )
+    if type(error).__name__ in ("DataFilesNotFoundError", "EmptyDatasetError"):
+        return ResqueError(f"{spec.path!r} holds no data files that datasets can read")
+    return explain(error, "data set", spec.path)
+
+
+def _pick_split(rows: Any, spec: DataSpec) -> tuple[Any, DataSpec, int]:
+    """Return the rows of the split asked for, or of the default one, with their first position."""
+    if not isinstance(rows, dict):
+        if spec.split and not hasattr(rows, "cache_files"):
+            raise ResqueError(f"{spec.path!r} has one split only; leave out #{spec.split}")
+        return rows, spec, 0
+    if not rows:
+        raise ResqueError(f"{spec.path!r} has no split")
+    if spec.split is None:
+        name = next((s for s in SPLITS if s in rows), None) or next(iter(rows))
+        return rows[name], replace(spec, split=name), 0
+    if spec.split in rows:
+        return rows[spec.split], spec, 0
+    name = re.split(r"[\[+]", spec.split)[0]
+    if name not in rows:
+        raise ResqueError(
+            f"data set {spec.path!r} has no split {name!r}; it has {', '.join(map(str, rows))}"
+        )
+    part, start = _slice(rows[name], name, spec)
+    return part, spec, start
+
+
+def _slice(rows: Any, name: str, spec: DataSpec) -> tuple[Any, int]:
+    import datasets
+
+    if not isinstance(rows, datasets.Dataset):
+        found = STREAM_SLICE.fullmatch(spec.split or "")
+        if not found:
+            raise ResqueError(f"a stream takes #{name} or #{name}[START:STOP], not #{spec.split}")
+        start = int(found["start"] or 0)
+        rows = rows.skip(start)
+        return (rows.take(max(int(found["stop"]) - start, 0)) if found["stop"] else rows), start
+    try:
+        parts = datasets.ReadInstruction.from_spec(spec.split).to_absolute({name: len(rows)})
+    except (ValueError, AssertionError, KeyError) as error:
+        raise ResqueError(f"split {spec.split!r} is not understood: {error}") from error
+    if len(parts) != 1:
+        raise ResqueError(f"one slice at a time, not {spec.split!r}")
+    start, stop = parts[0].from_ or 0, parts[0].to
+    return rows.select(range(start, max(start, len(rows) if stop is None else stop))), start
+
+
+def _commit(rows: Any, spec: DataSpec) -> str | None:
+    """Return the data set's commit where its files say it, else the revision asked for."""
+    sums = getattr(getattr(rows, "info", None), "download_checksums", None) or {}
+    for url in sums:
+        found = re.match(r"hf://datasets/[^@]+@([0-9a-f]{40})/", str(url))
+        if found:
+            return found[1]
+    return spec.revision
+
+
+def load_data(
+    data: Any,
+    *,
+    modality: str,
+    input_columns: Sequence[str] | None = None,
+    label_column: str | None = None,
+    need_labels: bool = False,
+    find_label: bool = True,
+    tensor_names: Sequence[str] = (),
+    max_samples: int | None = None,
+    streaming: bool = False,
+    seed: int = 0,
+    shard: tuple[int, int] = (1, 1),
+    token: str | None = None,
+) -> Data:
+    """Open a data set, find its columns and choose its rows.
+
+    Args:
+        data: as for `open_data`.
+        modality: what the model takes: "image", "text", "audio" or "tensor".
+        input_columns: the user's choice, found by feature and name where None.
+        label_column: the user's choice, found by feature and name where None.
+        need_labels: whether a data set without labels is an error.
+        find_label: whether labels are wanted at all.
+        tensor_names: columns of these names pass to the model as they are.
+        max_samples: read so many rows, drawn at random without replacement; of a stream, from a
+            shuffle buffer of 10,000.
+        streaming: read from the Hub as it goes, keeping nothing.
+        seed: of that draw.
+        shard: (i, n), i from 1 to n: read the i-th part of n of the rows.
+        token: for the Hub.
+
+    Raises:
+        ResqueError: where data, split or columns are not there, or there are no rows.
+        TypeError: where labels are not classes.
+    """
+    if not 1 <= shard[0] <= shard[1]:
+        raise ResqueError(f"shard {shard[0]}/{shard[1]} is not i/n with i from 1 to n")
+    if max_samples is not None and max_samples < 1:
+        raise ResqueError(f"max_samples is {max_samples}; expected at least 1")
+    rows, spec, start = open_data(data, streaming=streaming, token=token)
+    features = rows.features or _first_features(rows)
+    columns = find_columns(
+        dict(features),
+        modality,
+        input_columns=input_columns,
+        label_column=label_column,
+        need_labels=need_labels,
+        find_label=find_label,
+        tensor_names=tensor_names,
+    )
+    rows = _raw(rows, features, columns)
+    if not hasattr(rows, "__len__"):
+        if max_samples is not None:
+            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER).take(max_samples)
+        return Data(rows, spec, columns, None, None, shard)
+    chosen = _choose(len(rows), max_samples, seed)[shard[0] - 1 :: shard[1]]
+    if not len(chosen):
+        raise ResqueError(f"{spec} has no rows" + (" in this shard" if len(rows) else ""))
+    rows = rows.select(chosen) if len(chosen) < len(rows) else rows
+    return Data(rows, spec, columns, chosen + start, len(chosen))
+
+
+def _first_features(rows: Any) -> Any:
+    features = rows._resolve_features().features
+    if features is None:
+        raise ResqueError("the stream is empty")
+    return features
+
+
+def _choose(n: int, max_samples: int | None, seed: int) -> Ints:
+    if max_samples is None or max_samples >= n:
+        return np.arange(n, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(n, max_samples, replace=False))
+
+
+def _raw(rows: Any, features: Any, columns: Columns) -> Any:
+    """Keep the columns that are read; images and audio stay encoded, so that a bad one is named."""
+    import datasets
+
+    wanted = [*columns.inputs, *([columns.label] if columns.label else [])]
+    formatted = rows.with_format(None) if isinstance(rows, datasets.Dataset) else rows
+    rows = formatted.select_columns(list(dict.fromkeys(wanted)))
+    for name in columns.inputs:
+        if type(features[name]).__name__ == "Image":
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+        elif type(features[name]).__name__ == "Audio":
+            rows = rows.cast_column(name, datasets.Audio(decode=False))
+    return rows
+
+
+def iterate(data: Data, rank: int = 0, world: int = 1) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (index, raw row): every `world`-th row from the `rank`-th on.
+
+    The parts of all ranks together are the rows of the data set, each once.
+    """
+    if data.indices is not None:
+        for position in range(rank, len(data.indices), world):
+            yield int(data.indices[position]), data.rows[position]
+        return
+    first, step = data.shard[0] - 1, data.shard[1]
+    for index, row in enumerate(data.rows):
+        if index % step == first and (index // step) % world == rank:
+            yield index, row
+
+
+def read_row(data: Data, index: int, row: dict[str, Any], sampling_rate: int | None = None) -> Row:
+    """Decode a raw row.
+
+    Args:
+        data: the data set.
+        index: the row's position.
+        row: as `iterate` gives it.
+        sampling_rate: Hz that audio is resampled to.
+
+    Raises:
+        BadRow: where an input cannot be decoded.
+    """
+    columns = data.columns
+    label = None if columns.label is None else _label(row[columns.label], columns, index)
+    try:
+        if columns.modality == "tensor":
+            inputs: Any = {name: _array(row[name]) for name in columns.inputs}
+        elif columns.modality == "image":
+            inputs = _image(row[columns.inputs[0]])
+        elif columns.modality == "audio":
+            inputs = _audio(row[columns.inputs[0]], sampling_rate)
+        else:
+            inputs = _text([row[name] for name in columns.inputs])
+    except Exception as error:
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadRow(f"row {index} of {data.spec} cannot be read: {text[0][:200]}") from error
+    return Row(index, inputs, label)
+
+
+def _label(value: Any, columns: Columns, index: int) -> Label | None:
+    if value is None or (isinstance(value, int) and value < 0 and columns.label_names):
+        return None
+    if value == -1:
+        return None
+    if isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, int | str):
+        raise BadRow(f"row {index}: the label is {value!r}; expected an int or a string")
+    return value
+
+
+def _image(value: Any) -> Any:
+    """Return an RGB PIL image from encoded bytes, a path, a PIL image or a uint8 array."""
+    from PIL import Image
+
+    if isinstance(value, dict):
+        source = io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]
+        with Image.open(source) as image:
+            image.load()
+            return as_rgb(image)
+    if isinstance(value, Image.Image):
+        return as_rgb(value)
+    array = np.asarray(value)
+    if array.ndim not in (2, 3) or array.dtype.kind not in "iu" or array.min() < 0:
+        raise ValueError(f"an image of shape {array.shape}, {array.dtype}; expected 8-bit pixels")
+    return as_rgb(Image.fromarray(array.astype(np.uint8)))
+
+
+def as_rgb(image: Any) -> Any:
+    """Return the image in RGB, 8 bits; alpha is dropped, 16-bit greys keep their upper 8 bits.
+
+    Raises:
+        ValueError: for images of floats.
+    """
+    from PIL import Image
+
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F":
+        raise ValueError("an image of floats; expected 8 or 16 bits")
+    if image.mode.startswith("I"):
+        array = np.asarray(image).astype(np.int64) >> 8
+        image = Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _text(values: list[Any]) -> Any:
+    for value in values:
+        if not isinstance(value, str):
+            raise ValueError(f"the text is {value!r}")
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, dict):
+        return np.moveaxis(np.asarray(_image(value), np.float32) / 255, -1, 0)
+    array = np.asarray(value)
+    if array.dtype.kind not in "iufb":
+        raise ValueError(f"an array of {array.dtype}; expected numbers, all rows equally long")
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _audio(value: Any, sampling_rate: int | None) -> Any:
+    """Return mono float32 audio (T,), resampled, from WAV bytes, a path, a dict or an array."""
+    if not isinstance(value, dict):
+        return np.asarray(value, np.float32)
+    if "array" in value:
+        samples, rate = np.asarray(value["array"], np.float32), value["sampling_rate"]
+    else:
+        samples, rate = _decode_audio(value)
+    if sampling_rate and rate != sampling_rate:
+        from scipy.signal import resample_poly
+
+        divisor = int(np.gcd(int(rate), sampling_rate))
+        samples = resample_poly(samples, sampling_rate // divisor, int(rate) // divisor)
+    return np.asarray(samples, np.float32)
+
+
+def _decode_audio(value: dict[str, Any]) -> tuple[Any, int]:
+    """Decode WAV with scipy; other formats with datasets' own decoder, which needs torchcodec."""
+    from scipy.io import wavfile
+
+    raw = value.get("bytes") or Path(value["path"]).read_bytes()
+    if raw[:4] not in (b"RIFF", b"RIFX"):
+        import datasets
+
+        decoded = datasets.Audio().decode_example(value)
+        return np.asarray(decoded["array"], np.float32), int(decoded["sampling_rate"])
+    rate, samples = wavfile.read(io.BytesIO(raw))
+    if samples.dtype.kind != "f":
+        bias = 128 if samples.dtype == np.uint8 else 0
+        samples = (samples.astype(np.float32) - bias) / float(np.iinfo(samples.dtype).max)
+    return (samples.mean(axis=1) if samples.ndim == 2 else samples), int(rate)
