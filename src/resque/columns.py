@@ -77,6 +77,8 @@ def find_columns(
         modality, inputs = "tensor", ready
     else:
         inputs = _find_inputs(features, modality, label)
+    if modality == "tensor" and _kind(features[inputs[0]]) == "image":
+        modality = "image"
     names = getattr(features[label], "names", None) if label else None
     if label:
         _check_label(label, features[label])
@@ -123,7 +125,7 @@ def _find_inputs(features: dict[str, Any], modality: str, label: str | None) -> 
     fits = [n for n, f in features.items() if n != label and _fits(f, modality)]
     named = [n for n in INPUT_NAMES[modality] if n in fits]
     if len(fits) == 1 or len(named) == 1:
-        return (named or fits)[0:1] and tuple((named or fits)[0:1])
+        return ((named or fits)[0],)
     if not fits:
         raise ValueError(
             f"the model takes {modality}, and no column holds that; columns: {_listed(features)}. "
@@ -140,7 +142,7 @@ def _fits(feature: Any, modality: str) -> bool:
         return _kind(feature) == "text"
     if modality == "tensor":
         return _is_array(feature) or _kind(feature) == "image"
-    return _kind(feature) == modality or (_kind(feature) == "array")
+    return _kind(feature) in (modality, "array")
 
 
 def _is_array(feature: Any) -> bool:

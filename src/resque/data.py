@@ -425,8 +425,6 @@ def _text(values: list[Any]) -> Any:
 
 
 def _array(value: Any) -> Any:
-    if isinstance(value, dict):
-        return np.moveaxis(np.asarray(_image(value), np.float32) / 255, -1, 0)
     array = np.asarray(value)
     if array.dtype.kind not in "iufb":
         raise ValueError(f"an array of {array.dtype}; expected numbers, all rows equally long")

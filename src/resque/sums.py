@@ -152,5 +152,5 @@ def _check_finite(rows: Floats, labels: Sequence[Hashable], indices: Ints) -> No
     classes = ", ".join(repr(c) for c in dict.fromkeys(labels[i] for i in bad[:1000]))
     raise ValueError(
         f"{len(bad)} row(s) have NaN or infinite values (rows {first}; class {classes}). "
-        "Remove them, or run the model in float32 if it ran in float16."
+        "Remove them; if the model ran in float16, run it in float32 (--dtype float32)."
     )

@@ -1,0 +1,220 @@
+"""Rows of a data set → batches that the model takes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from resque.data import BadRow, Data, Row, iterate, read_row
+from resque.errors import ResqueError
+from resque.models import Model
+from resque.shifts import Corruption
+from resque.sums import Ints, Label
+
+WINDOW = 32  # batches whose texts are sorted by length together
+UNLIMITED = 1_000_000  # tokenizers without a limit name a greater one
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the model takes at once, and what was left out on the way.
+
+    Attributes:
+        indices: (n,) the rows' positions.
+        labels: n labels; None where there is none.
+        inputs: tensors by argument of the model's forward; empty where every row was left out.
+        truncated: samples cut to what the model takes.
+        empty: rows left out because their text is empty.
+        unlabelled: rows left out because they have no label.
+        bad: why rows were left out that cannot be read.
+    """
+
+    indices: Ints
+    labels: list[Label | None]
+    inputs: dict[str, Tensor]
+    truncated: int = 0
+    empty: int = 0
+    unlabelled: int = 0
+    bad: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns samples into tensors with the model's own processor. Holds no weights.
+
+    Attributes:
+        modality: of the data: "image", "text", "audio" or "tensor".
+        processor: the checkpoint's, or None for images as [0, 1] tensors.
+        channels: 1 for models of grey images, else 3.
+        max_length: tokens or audio samples that the model takes; None for no limit.
+        sampling_rate: Hz that the model takes, or None.
+        argument: the forward argument of an input without a processor.
+    """
+
+    modality: str
+    processor: Any
+    channels: int
+    max_length: int | None
+    sampling_rate: int | None
+    argument: str
+
+    def __call__(self, samples: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
+        """Return the tensors of a batch, and how many samples were cut."""
+        if self.modality == "tensor":
+            names = samples[0]
+            return {name: _stack([sample[name] for sample in samples]) for name in names}, 0
+        if self.modality == "image":
+            return self._images(samples), 0
+        return self._texts(samples) if self.modality == "text" else self._sounds(samples)
+
+    def _images(self, images: Sequence[Any]) -> dict[str, Tensor]:
+        if self.channels == 1:
+            images = [np.asarray(image.convert("L"))[..., None] for image in images]
+        if self.processor is None:
+            arrays = [np.asarray(image, np.float32) / 255 for image in images]
+            return {self.argument: _stack([np.moveaxis(array, -1, 0) for array in arrays])}
+        extra = {"input_data_format": "channels_last"} if self.channels == 1 else {}
+        return dict(self.processor(images=list(images), return_tensors="pt", **extra))
+
+    def _texts(self, texts: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
+        columns = [list(x) for x in zip(*texts, strict=True)] if _pairs(texts) else [list(texts)]
+        encoded = self.processor(
+            *columns,
+            padding=True,
+            truncation=self.max_length is not None,
+            max_length=self.max_length,
+            return_tensors="pt",
+        )
+        cut = sum(bool(e.overflowing) for e in encoded.encodings or ())
+        return dict(encoded), cut
+
+    def _sounds(self, sounds: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
+        cut = sum(self.max_length is not None and len(x) > self.max_length for x in sounds)
+        if self.processor is None:
+            return {self.argument: _stack(sounds)}, cut
+        encoded = self.processor(
+            list(sounds), sampling_rate=self.sampling_rate, padding=True, return_tensors="pt"
+        )
+        return dict(encoded), cut
+
+
+def make_encoder(model: Model, modality: str) -> Encoder:
+    """Return the encoder of data of this modality for a model.
+
+    Raises:
+        ResqueError: where the model needs a processor and has none.
+    """
+    processor, config = model.processor, getattr(model.module, "config", None)
+    if processor is None and modality == "text":
+        raise ResqueError(f"{model.name} has no tokenizer; give one with processor=")
+    return Encoder(
+        modality=modality,
+        processor=processor,
+        channels=1 if getattr(config, "num_channels", 3) == 1 else 3,
+        max_length=_limit(model) if modality == "text" else getattr(processor, "n_samples", None),
+        sampling_rate=getattr(processor, "sampling_rate", None),
+        argument=getattr(model.module, "main_input_name", "input"),
+    )
+
+
+def _limit(model: Model) -> int | None:
+    """Return how many tokens the model takes: the tokenizer's limit or the positions' number."""
+    found = [getattr(model.processor, "model_max_length", None) or UNLIMITED]
+    found.append(getattr(model.module.config, "max_position_embeddings", None) or UNLIMITED)
+    for name, part in model.module.named_modules():
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            found.append(int(found[1]) - int(part.padding_idx) - 1)  # RoBERTa counts from there
+    limit = int(min(found))
+    return limit if limit < UNLIMITED else None
+
+
+def _pairs(texts: Sequence[Any]) -> bool:
+    return isinstance(texts[0], tuple)
+
+
+def _stack(arrays: Sequence[Any]) -> Tensor:
+    shapes = {np.shape(array) for array in arrays}
+    if len(shapes) > 1:
+        raise ResqueError(
+            f"samples of different shapes ({', '.join(map(str, sorted(shapes)[:3]))}) and no "
+            "processor that makes them equal; give one with processor="
+        )
+    return torch.from_numpy(np.stack([np.asarray(array) for array in arrays]))
+
+
+class Batches(IterableDataset[Batch]):
+    """The batches of one process: every `world`-th row from the `rank`-th on, each once."""
+
+    def __init__(
+        self,
+        data: Data,
+        encoder: Encoder,
+        batch_size: int,
+        *,
+        corruption: Corruption | None = None,
+        need_labels: bool = False,
+        skip_bad_rows: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.data = data
+        self.encoder = encoder
+        self.batch_size = batch_size
+        self.corruption = corruption
+        self.need_labels = need_labels
+        self.skip_bad_rows = skip_bad_rows
+        self.rank, self.world = rank, world
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches; in a data-loader worker, that worker's part of them."""
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        rows = iterate(self.data, self.rank + self.world * number, self.world * workers)
+        size = self.batch_size * (WINDOW if self.encoder.modality == "text" else 1)
+        while window := list(itertools.islice(rows, size)):
+            yield from self._window(window)
+
+    def _window(self, window: list[tuple[int, dict[str, Any]]]) -> Iterator[Batch]:
+        rows, bad, empty, unlabelled = [], [], 0, 0
+        for index, raw in window:
+            try:
+                row = self._read(index, raw)
+            except BadRow as error:
+                if not self.skip_bad_rows:
+                    raise BadRow(f"{error} (--skip-bad-rows leaves such rows out)") from error
+                bad.append(str(error))
+                continue
+            if self.need_labels and row.label is None:
+                unlabelled += 1
+            elif self.encoder.modality == "text" and not _length(row):
+                empty += 1
+            else:
+                rows.append(row)
+        if self.encoder.modality == "text":
+            rows.sort(key=_length)
+        yield Batch(np.zeros(0, np.int64), [], {}, 0, empty, unlabelled, tuple(bad))
+        for start in range(0, len(rows), self.batch_size):
+            yield self._encode(rows[start : start + self.batch_size])
+
+    def _read(self, index: int, raw: dict[str, Any]) -> Row:
+        row = read_row(self.data, index, raw, self.encoder.sampling_rate)
+        if self.corruption is None:
+            return row
+        return Row(row.index, self.corruption(row.inputs, index), row.label)
+
+    def _encode(self, rows: list[Row]) -> Batch:
+        inputs, truncated = self.encoder([row.inputs for row in rows])
+        indices = np.fromiter((row.index for row in rows), np.int64, len(rows))
+        return Batch(indices, [row.label for row in rows], inputs, truncated)
+
+
+def _length(row: Row) -> int:
+    texts = row.inputs if isinstance(row.inputs, tuple) else (row.inputs,)
+    return sum(map(len, texts))

@@ -1,0 +1,329 @@
+"""Loads a model with the processor that its checkpoint brings, and chooses device and precision."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from resque.errors import ResqueError, explain
+from resque.labels import real_names
+
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+MODALITIES = {
+    "pixel_values": "image",
+    "input_ids": "text",
+    "input_values": "audio",
+    "input_features": "audio",
+}
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "model.ckpt.index")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready to run.
+
+    Attributes:
+        module: in evaluation mode, on its device.
+        name: id, folder or class name.
+        revision: commit on the Hub, where known.
+        modality: "image", "text", "audio", or "tensor" for modules that take plain tensors.
+        processor: image processor, tokenizer or feature extractor; None for plain tensors.
+        preprocessing: the processor's class and a digest of its settings.
+        class_names: names of its classes, or None.
+        n_classes: number of its classes; None without a classifier head.
+        device: where it runs.
+        dtype: what it computes in: "float32", "float16" or "bfloat16".
+        notes: what was chosen automatically, a line each.
+    """
+
+    module: nn.Module
+    name: str
+    revision: str | None
+    modality: str
+    processor: Any
+    preprocessing: str
+    class_names: tuple[str, ...] | None
+    n_classes: int | None
+    device: torch.device
+    dtype: str
+    notes: tuple[str, ...]
+
+    @contextlib.contextmanager
+    def inference(self) -> Iterator[None]:
+        """Run without gradients, in the chosen precision."""
+        reduced = None if self.dtype == "float32" else getattr(torch, self.dtype)
+        kind = self.device.type
+        with torch.inference_mode(), torch.autocast(kind, reduced, enabled=reduced is not None):
+            yield
+
+
+def load_model(
+    model: str | Path | nn.Module,
+    *,
+    processor: Any = None,
+    device: str | torch.device = "auto",
+    dtype: Dtype = "auto",
+    trust_remote_code: bool = False,
+    token: str | None = None,
+) -> Model:
+    """Load a model by `ID_OR_FOLDER[@REVISION]`, or take a loaded module.
+
+    Args:
+        model: an id on the Hub, a folder, or a module.
+        processor: in place of the checkpoint's own; for a module that has none.
+        device: "auto" takes the accelerator where there is one.
+        dtype: "auto" computes in bfloat16 on accelerators that have it, else in float32.
+        trust_remote_code: run code that the repository brings.
+        token: for the Hub.
+
+    Raises:
+        ResqueError: where there is no such model, or it cannot be loaded safely.
+        TypeError: where model is neither a name nor a module.
+    """
+    if isinstance(model, nn.Module):
+        module, name, revision = model, _name_of(model), None
+        source, folder_revision = getattr(getattr(model, "config", None), "_name_or_path", ""), None
+    elif isinstance(model, str | Path):
+        source, folder_revision = _split_revision(str(model))
+        module = _load_module(source, folder_revision, trust_remote_code, token)
+        name, revision = source, getattr(module.config, "_commit_hash", None) or folder_revision
+    else:
+        raise TypeError(
+            f"the model is a {type(model).__name__}; expected an id, a folder or a torch module"
+        )
+    modality = _modality(module)
+    if processor is None and modality != "tensor" and source:
+        processor = _load_processor(source, folder_revision, modality, trust_remote_code, token)
+    where, computes, note = _place(device, dtype)
+    module = module.to(where).eval()
+    if where.type == "cpu" or computes == "float32":
+        module = module.float()
+    config = getattr(module, "config", None)
+    names = real_names(getattr(config, "id2label", None))
+    _set_padding(module, processor)
+    return Model(
+        module=module,
+        name=name,
+        revision=revision,
+        modality=modality,
+        processor=processor,
+        preprocessing=_describe(processor),
+        class_names=names if _has_head(module) else None,
+        n_classes=int(config.num_labels) if config is not None and _has_head(module) else None,
+        device=where,
+        dtype=computes,
+        notes=(note,),
+    )
+
+
+def _name_of(module: nn.Module) -> str:
+    return getattr(getattr(module, "config", None), "_name_or_path", "") or type(module).__name__
+
+
+def _split_revision(text: str) -> tuple[str, str | None]:
+    if Path(text).expanduser().exists():
+        return str(Path(text).expanduser()), None
+    name, _, revision = text.partition("@")
+    return name, revision or None
+
+
+def _load_module(source: str, revision: str | None, trust: bool, token: str | None) -> Any:
+    import transformers
+
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # asks the Hub behind our back
+    options = {"revision": revision, "trust_remote_code": trust, "token": token}
+    local = Path(source)
+    if local.is_dir() and not (local / "config.json").is_file():
+        raise ResqueError(f"{source} holds no config.json: it is not a transformers model")
+    if not local.exists() and (local.is_absolute() or source.startswith((".", "~"))):
+        raise ResqueError(f"there is no model folder {source!r}")
+    with _quiet():
+        try:
+            config = transformers.AutoConfig.from_pretrained(source, **options)
+            loader = _class_of(config, trust)
+            module, info = loader.from_pretrained(
+                source, config=config, use_safetensors=True, output_loading_info=True, **options
+            )
+        except ResqueError:
+            raise
+        except Exception as error:
+            raise _explain_weights(error, source) from error
+    _check_loaded(source, info)
+    return module
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' loading bars and its table of keys: what matters is raised."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _class_of(config: Any, trust: bool) -> Any:
+    """Return the class that the checkpoint was saved from, with its head; else AutoModel."""
+    import transformers
+
+    name = (config.architectures or [""])[0]
+    remote = getattr(config, "auto_map", None) or {}
+    for auto, path in remote.items():
+        if trust and path.split(".")[-1] == name:
+            return getattr(transformers, auto)
+    return getattr(transformers, name, transformers.AutoModel)
+
+
+def _explain_weights(error: Exception, source: str) -> ResqueError:
+    folder = Path(source)
+    text = str(error)
+    if folder.is_dir():
+        pickled = [name for name in PICKLES if (folder / name).is_file()]
+        if pickled and not any(folder.glob("*.safetensors")):
+            return _pickled(source, pickled[0])
+        if not any(folder.glob("*.safetensors")):
+            return ResqueError(f"{source} holds no weights (no model.safetensors)")
+        if "safetensor" in text.lower() or type(error).__name__ == "SafetensorError":
+            return ResqueError(f"the weights in {source} are damaged: {text.splitlines()[0]}")
+    elif "safetensors" in text and "does not appear to have" in text:
+        if "pytorch_model.bin" in text or ".bin" in text:
+            return _pickled(source, "pytorch_model.bin")
+        return ResqueError(f"model {source!r} holds no weights in the safetensors format")
+    return explain(error, "model", source)
+
+
+def _pickled(source: str, name: str) -> ResqueError:
+    return ResqueError(
+        f"model {source!r} has pickled weights only ({name}), which can run any code when they "
+        "are opened. Convert them once, where you trust them: `AutoModel….from_pretrained(…)"
+        ".save_pretrained(FOLDER)` writes model.safetensors; the Space "
+        "safetensors/convert does so for a repository"
+    )
+
+
+def _check_loaded(source: str, info: dict[str, Any]) -> None:
+    """Refuse a head that the checkpoint lacks: its predictions would be random."""
+    missing = sorted(k for k in info.get("missing_keys", ()) if "pooler" not in k)
+    if missing:
+        raise ResqueError(
+            f"model {source!r} lacks weights that its class needs, which would be random: "
+            f"{', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}"
+        )
+
+
+def _modality(module: nn.Module) -> str:
+    if not hasattr(module, "config"):
+        return "tensor"
+    return MODALITIES.get(getattr(module, "main_input_name", ""), "tensor")
+
+
+def _load_processor(
+    source: str, revision: str | None, modality: str, trust: bool, token: str | None
+) -> Any:
+    import transformers
+
+    auto = {
+        "image": transformers.AutoImageProcessor,
+        "text": transformers.AutoTokenizer,
+        "audio": transformers.AutoFeatureExtractor,
+    }[modality]
+    try:
+        with _quiet():
+            return auto.from_pretrained(
+                source, revision=revision, trust_remote_code=trust, token=token
+            )
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise explain(error, "model", source) from error
+        raise ResqueError(
+            f"model {source!r} brings no {modality} processor that can be loaded "
+            f"({str(error).splitlines()[0][:200]}); give one with processor="
+        ) from error
+
+
+def _has_head(module: nn.Module) -> bool:
+    return hasattr(module, "config") and find_head(module) is not None
+
+
+def find_head(module: nn.Module) -> str | None:
+    """Return the name of the classifier head: the last linear layer with an output a class.
+
+    A module without a configuration has its last linear layer as head.
+    """
+    config = getattr(module, "config", None)
+    if config is not None and not re.search("For.*Classification", type(module).__name__):
+        return None
+    n = None if config is None else getattr(config, "num_labels", None)
+    names = [
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and name and n in (None, part.out_features)
+    ]
+    return names[-1] if names else None
+
+
+def _place(device: str | torch.device, dtype: str) -> tuple[torch.device, str, str]:
+    """Choose device and precision, with a line that says so."""
+    from accelerate import PartialState
+
+    if dtype not in ("auto", "float32", "float16", "bfloat16"):
+        raise ResqueError(f"dtype is {dtype!r}; expected auto, float32, float16 or bfloat16")
+    cpu = not torch.accelerator.is_available() or str(device) == "cpu"
+    state = PartialState(cpu=True) if cpu else PartialState()
+    where = state.device if str(device) == "auto" else torch.device(device)
+    if dtype == "auto":
+        modern = where.type == "cuda" and torch.cuda.is_bf16_supported()
+        dtype = "bfloat16" if modern else "float32"
+        return where, dtype, f"runs on {where} in {dtype} (chosen automatically)"
+    return where, dtype, f"runs on {where} in {dtype}"
+
+
+def _set_padding(module: nn.Module, processor: Any) -> None:
+    """Give a tokenizer without a padding token (GPT-2, Llama) its end token; the mask hides it."""
+    if processor is None or not hasattr(processor, "pad_token"):
+        return
+    if processor.pad_token is None:
+        processor.pad_token = processor.eos_token or processor.unk_token
+    config = getattr(module, "config", None)
+    if config is not None and getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = processor.pad_token_id
+
+
+def _describe(processor: Any) -> str:
+    if processor is None:
+        return "none"
+    if hasattr(processor, "backend_tokenizer"):
+        text = processor.backend_tokenizer.to_str()
+    elif hasattr(processor, "to_json_string"):
+        text = processor.to_json_string()
+    else:
+        text = type(processor).__qualname__
+    text = _settings(text)
+    return f"{type(processor).__name__} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _settings(text: str) -> str:
+    """Return a processor's settings without what calls change (padding) or folders name."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    for name in ("padding", "truncation", "_name_or_path", "name_or_path", "transformers_version"):
+        found.pop(name, None)
+    return json.dumps(found, sort_keys=True)

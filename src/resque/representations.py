@@ -1,0 +1,415 @@
+"""Runs a model over a data set once: representations, predictions, accuracy and loss together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resque.batches import Batch, Batches, make_encoder
+from resque.data import Data
+from resque.errors import ResqueError
+from resque.fingerprint import GROUPS, Counts
+from resque.labels import ClassMap
+from resque.layers import Layer, Taps
+from resque.models import Model
+from resque.shifts import Corruption
+from resque.sums import ClassSums, Ints, Label
+
+T = TypeVar("T")
+FIRST_AUTO_BATCH = 256
+WORKERS_FROM = 2_000  # rows below which starting data-loader workers costs more than they save
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a pass runs; none of it changes the result.
+
+    Attributes:
+        batch_size: samples at once; "auto" starts at 256 and halves where memory does not do.
+        workers: data-loader processes; None for 0 for text, else by the number of cores.
+        skip_bad_rows: leave out and count rows that cannot be read.
+        progress: whether a bar is shown (on terminals only).
+    """
+
+    batch_size: int | str = 32
+    workers: int | None = None
+    skip_bad_rows: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size != "auto" and not (
+            isinstance(self.batch_size, int) and self.batch_size > 0
+        ):
+            raise ResqueError(f"batch_size is {self.batch_size!r}; expected 1 or more, or 'auto'")
+
+
+@dataclass
+class Times:
+    """Seconds of a pass: in all, and of it waiting for data."""
+
+    total: float = 0.0
+    waiting: float = 0.0
+
+
+@dataclass
+class Part:
+    """What one process saw.
+
+    Attributes:
+        sums: class sums by layer.
+        counts: what happened to the samples.
+        bad: why rows were left out that cannot be read.
+        times: seconds; of the slowest process where several parts were added.
+    """
+
+    sums: dict[str, ClassSums] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+    bad: tuple[str, ...] = ()
+    times: Times = field(default_factory=Times)
+
+
+@dataclass
+class Vectors:
+    """The vectors of one layer, for what needs more than sums.
+
+    Attributes:
+        indices: (N,) rows, ascending.
+        vectors: (N, D) float32.
+        labels: N classes.
+        counts: what happened to the samples.
+        times: seconds.
+    """
+
+    indices: Ints
+    vectors: NDArray[np.float32]
+    labels: list[Label]
+    counts: Counts
+    times: Times
+
+
+@dataclass(frozen=True)
+class _Output:
+    batch: Batch
+    vectors: dict[str, NDArray[np.float32]]
+    logits: Tensor | None
+
+
+def sum_representations(
+    model: Model,
+    data: Data,
+    layers: Sequence[Layer],
+    classes: ClassMap,
+    *,
+    labels: str = "data",
+    corruption: Corruption | None = None,
+    groups: int = GROUPS,
+    settings: Settings | None = None,
+) -> Part:
+    """Run the model once over the data and sum the representations of each class.
+
+    Under `accelerate launch`, each process takes its part of the rows and all get the whole.
+
+    Args:
+        model: the model.
+        data: the data.
+        layers: which representations.
+        classes: how the data's labels become classes.
+        labels: "data", or "predicted" for the model's predictions in place of labels.
+        corruption: applied to each image before the processor.
+        groups: random groups a class.
+        settings: how it runs.
+
+    Raises:
+        ResqueError: where a row cannot be read, memory does not do, or no sample is left.
+        ValueError: where representations are NaN or infinite.
+    """
+    settings = settings or Settings()
+
+    def run(batch_size: int) -> Part:
+        part = Part({layer.name: ClassSums(groups) for layer in layers})
+        use = replace(settings, batch_size=batch_size)
+        for out in _forward(model, data, layers, corruption, labels == "data", use, part.times):
+            part.counts += _count(out, classes)
+            part.bad += out.batch.bad
+            keys = _keys(out, classes, labels)
+            for name, vectors in out.vectors.items():
+                part.sums[name].add(vectors, keys, out.batch.indices)
+        return part
+
+    total = _add_parts(_on_all(lambda: _fit_memory(run, settings.batch_size)))
+    _check_any(total.counts, data)
+    return total
+
+
+def collect_representations(
+    model: Model,
+    data: Data,
+    layer: Layer,
+    classes: ClassMap,
+    *,
+    settings: Settings | None = None,
+) -> Vectors:
+    """Run the model once over the data and keep each labelled sample's vector.
+
+    Raises:
+        ResqueError: where the vectors would not fit into memory, or no sample is left.
+    """
+    settings = settings or Settings()
+
+    def run(batch_size: int) -> Vectors:
+        counts, times = Counts(), Times()
+        found: list[tuple[Ints, NDArray[np.float32], list[Label]]] = []
+        use = replace(settings, batch_size=batch_size)
+        for out in _forward(model, data, [layer], None, True, use, times):
+            counts += _count(out, classes)
+            if out.vectors:
+                vectors = out.vectors[layer.name]
+                if not found:
+                    check_memory(data.n_rows, vectors.shape[1])
+                found.append((out.batch.indices, vectors, _keys(out, classes, "data")))
+        indices, arrays, labels = zip(*found, strict=True) if found else ((), (), ())
+        if len({a.shape[1] for a in arrays}) > 1:
+            raise ResqueError("samples of different lengths cannot be flattened; use averaged")
+        return Vectors(
+            np.concatenate([np.zeros(0, np.int64), *indices]),
+            np.concatenate(arrays) if arrays else np.zeros((0, 0), np.float32),
+            [label for part in labels for label in part],
+            counts,
+            times,
+        )
+
+    total = _join(_on_all(lambda: _fit_memory(run, settings.batch_size)))
+    _check_any(total.counts, data)
+    return total
+
+
+def check_memory(n_rows: int | None, dimension: int) -> None:
+    """Refuse to keep more vectors than three quarters of the free memory hold.
+
+    Raises:
+        ResqueError: where they do not fit.
+    """
+    import psutil
+
+    needed = 4 * (n_rows or 0) * dimension
+    free = psutil.virtual_memory().available
+    if needed > 0.75 * free:
+        raise ResqueError(
+            f"RESQUE_task keeps {n_rows} vectors of {dimension} dimensions: "
+            f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. Take fewer samples with "
+            "--max-samples (max_samples=)"
+        )
+
+
+def _forward(
+    model: Model,
+    data: Data,
+    layers: Sequence[Layer],
+    corruption: Corruption | None,
+    need_labels: bool,
+    settings: Settings,
+    times: Times,
+) -> Iterator[_Output]:
+    """Yield each batch with its vectors and logits, on the CPU."""
+    from tqdm.auto import tqdm
+
+    if corruption is not None and data.columns.modality != "image":
+        raise ResqueError(f"corruption {corruption} is for images; the data is {_what(data)}")
+    began = time.perf_counter()
+    rank, world = _rank_and_world()
+    batches = iter(_loader(model, data, corruption, need_labels, settings, rank, world))
+    total = None if data.n_rows is None else -(-(data.n_rows - rank) // world)
+    hide = None if settings.progress and rank == 0 else True  # None: shown on terminals only
+    with Taps(model, layers) as taps, tqdm(total=total, disable=hide, unit="sample") as bar:
+        while True:
+            before = time.perf_counter()
+            batch = next(batches, None)
+            times.waiting += time.perf_counter() - before
+            if batch is None:
+                break
+            yield _run(model, taps, batch)
+            bar.update(len(batch.labels) + batch.empty + batch.unlabelled + len(batch.bad))
+    times.total += time.perf_counter() - began
+
+
+def _what(data: Data) -> str:
+    return data.columns.modality
+
+
+def _loader(
+    model: Model,
+    data: Data,
+    corruption: Corruption | None,
+    need_labels: bool,
+    settings: Settings,
+    rank: int,
+    world: int,
+) -> Any:
+    from torch.utils.data import DataLoader
+
+    encoder = make_encoder(model, data.columns.modality)
+    batches = Batches(
+        data,
+        encoder,
+        int(settings.batch_size),
+        corruption=corruption,
+        need_labels=need_labels,
+        skip_bad_rows=settings.skip_bad_rows,
+        rank=rank,
+        world=world,
+    )
+    workers = settings.workers
+    if workers is None:
+        small = data.n_rows is None or data.n_rows < WORKERS_FROM
+        workers = 0 if small or encoder.modality == "text" else min(4, (os.cpu_count() or 1) // 2)
+    return DataLoader(batches, batch_size=None, num_workers=0 if data.n_rows is None else workers)
+
+
+def _run(model: Model, taps: Taps, batch: Batch) -> _Output:
+    if not batch.inputs:
+        return _Output(batch, {}, None)
+    with model.inference():
+        inputs = {name: tensor.to(model.device) for name, tensor in batch.inputs.items()}
+        taps.expect(inputs.get("attention_mask"))
+        if hasattr(model.module, "config"):
+            output = model.module(**inputs)
+        else:
+            output = model.module(*inputs.values())
+        vectors = {name: x.cpu().numpy() for name, x in taps.take().items()}
+        logits = getattr(output, "logits", output if isinstance(output, Tensor) else None)
+        logits = None if logits is None or logits.ndim != 2 else logits.float().cpu()
+    return _Output(batch, vectors, logits)
+
+
+def _count(out: _Output, classes: ClassMap) -> Counts:
+    batch = out.batch
+    counts = Counts(
+        samples=len(batch.labels),
+        unlabelled=batch.unlabelled,
+        bad=len(batch.bad),
+        empty=batch.empty,
+        truncated=batch.truncated,
+    )
+    if out.logits is None or out.logits.shape[1] != len(classes.keys):
+        return counts
+    ids = [None if label is None else classes.model_id(label) for label in batch.labels]
+    rows = [i for i, target in enumerate(ids) if target is not None]
+    if not rows:
+        return counts
+    logits, targets = out.logits[rows], torch.tensor([ids[i] for i in rows])
+    loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    correct = int((logits.argmax(dim=1) == targets).sum())
+    return replace(counts, scored=len(rows), correct=correct, loss_sum=float(loss))
+
+
+def _keys(out: _Output, classes: ClassMap, labels: str) -> list[Label]:
+    if labels != "predicted":
+        return [classes.key(label) for label in out.batch.labels if label is not None]
+    if not out.vectors:
+        return []
+    if out.logits is None or out.logits.shape[1] != len(classes.keys):
+        raise ResqueError("the model predicts no classes, so that labels must come from the data")
+    return [classes.keys[i] for i in out.logits.argmax(dim=1).tolist()]
+
+
+def _fit_memory(run: Callable[[int], T], batch_size: int | str) -> T:
+    """Run with the batch size; "auto" starts again with half of it where memory does not do."""
+    size = FIRST_AUTO_BATCH if batch_size == "auto" else int(batch_size)
+    while True:
+        try:
+            return run(size)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if batch_size != "auto" or size == 1:
+                raise ResqueError(
+                    f"out of memory with batches of {size}: take a smaller --batch-size, or "
+                    "--batch-size auto"
+                ) from error
+        size //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in ("can't allocate memory", "out of memory"))
+
+
+def _rank_and_world() -> tuple[int, int]:
+    from accelerate import PartialState
+
+    state = PartialState()
+    return state.process_index, state.num_processes
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the one that reports."""
+    return _rank_and_world()[0] == 0
+
+
+def _on_all(run: Callable[[], T]) -> list[T]:
+    """Run on every process and return all results; where one fails, all fail with its error."""
+    from accelerate.utils import gather_object
+
+    if _rank_and_world()[1] == 1:
+        return [run()]
+    result: T | None = None
+    error: Exception | None = None
+    try:
+        result = run()
+    except Exception as raised:
+        error = raised
+    failed = [text for text in gather_object([None if error is None else str(error)]) if text]
+    if error is not None:
+        raise error
+    if failed:
+        raise ResqueError(f"another process failed: {failed[0]}")
+    return list(gather_object([result]))
+
+
+def _add_parts(parts: list[Part]) -> Part:
+    total = parts[0]
+    for part in parts[1:]:
+        total = Part(
+            {name: total.sums[name] + part.sums[name] for name in total.sums},
+            total.counts + part.counts,
+            total.bad + part.bad,
+            max(total.times, part.times, key=lambda times: times.total),
+        )
+    return total
+
+
+def _join(parts: list[Vectors]) -> Vectors:
+    parts = [part for part in parts if len(part.indices)] or parts[:1]
+    indices = np.concatenate([part.indices for part in parts])
+    order = np.argsort(indices, kind="stable")
+    labels = [label for part in parts for label in part.labels]
+    counts = parts[0].counts
+    for part in parts[1:]:
+        counts += part.counts
+    return Vectors(
+        indices[order],
+        np.concatenate([part.vectors for part in parts])[order],
+        [labels[i] for i in order],
+        counts,
+        max((part.times for part in parts), key=lambda times: times.total),
+    )
+
+
+def _check_any(counts: Counts, data: Data) -> None:
+    if counts.samples:
+        return
+    raise ResqueError(
+        f"no sample of {data.spec} is left: {counts.unlabelled} without a label, {counts.bad} "
+        f"that cannot be read, {counts.empty} empty texts"
+    )
