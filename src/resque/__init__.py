@@ -6,9 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resque.estimate import Report, estimate, fingerprint
+    from resque.estimate import estimate, fingerprint
     from resque.fingerprint import Fingerprint
     from resque.indices import Score, resque_dist, resque_task
+    from resque.report import Report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,7 +24,7 @@ __all__ = [
 
 _HOMES = {
     "Fingerprint": "resque.fingerprint",
-    "Report": "resque.estimate",
+    "Report": "resque.report",
     "Score": "resque.indices",
     "estimate": "resque.estimate",
     "fingerprint": "resque.estimate",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+LabelUse = Literal["needed", "wanted", "optional"]
 LABEL_NAMES = ("label", "labels", "target", "class", "category", "intent", "y")
 INPUT_NAMES = {
     "image": ("image", "img", "picture", "photo"),
@@ -45,8 +46,7 @@ def find_columns(
     *,
     input_columns: Sequence[str] | None = None,
     label_column: str | None = None,
-    need_labels: bool = False,
-    find_label: bool = True,
+    labels: LabelUse = "wanted",
     tensor_names: Iterable[str] = (),
 ) -> Columns:
     """Find input and label columns by their features and by common names.
@@ -56,8 +56,8 @@ def find_columns(
         modality: what the model takes: "image", "text", "audio" or "tensor".
         input_columns: the user's choice.
         label_column: the user's choice.
-        need_labels: whether a data set without labels is an error.
-        find_label: whether labels are wanted at all.
+        labels: "needed" (none is an error), "wanted" (several that may be it are an error), or
+            "optional" (none is taken where there is doubt).
         tensor_names: arguments of the model's forward; columns of these names pass as they are.
 
     Raises:
@@ -68,9 +68,7 @@ def find_columns(
         if name not in features:
             raise ValueError(f"there is no column {name!r}; columns: {_listed(features)}")
     ready = tuple(n for n in tensor_names if n in features and _is_array(features[n]))
-    label = None
-    if label_column or find_label:
-        label = label_column or _find_label(features, need_labels)
+    label = label_column or _find_label(features, labels)
     if input_columns:
         inputs = tuple(input_columns)
     elif ready:
@@ -85,13 +83,15 @@ def find_columns(
     return Columns(modality, inputs, label, tuple(names) if names else None)
 
 
-def _find_label(features: dict[str, Any], needed: bool) -> str | None:
+def _find_label(features: dict[str, Any], use: str) -> str | None:
     found = [name for name, f in features.items() if _kind(f) == "class"]
     if not found:
         kinds = ("int", "text", "bool", "float")
         found = [n for n in LABEL_NAMES if n in features and _kind(features[n]) in kinds][:1]
     if len(found) > 1:
         named = [name for name in LABEL_NAMES if name in found]
+        if not named and use == "optional":
+            return None
         if not named:
             raise ValueError(
                 f"several columns may be the label: {_listed(found)}. Say which with "
@@ -99,7 +99,9 @@ def _find_label(features: dict[str, Any], needed: bool) -> str | None:
                 "--labels predicted (labels='predicted')"
             )
         found = named
-    if not found and needed:
+    if found and use == "optional" and _kind(features[found[0]]) == "float":
+        return None
+    if not found and use == "needed":
         raise ValueError(
             f"no label column was found among {_listed(features)}; name it with --label-column "
             "(label_column=)"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from resque.columns import Columns, find_columns
+from resque.columns import Columns, LabelUse, find_columns
 from resque.errors import ResqueError, explain
 from resque.sums import Ints, Label
 
@@ -241,8 +241,7 @@ def load_data(
     modality: str,
     input_columns: Sequence[str] | None = None,
     label_column: str | None = None,
-    need_labels: bool = False,
-    find_label: bool = True,
+    labels: LabelUse = "wanted",
     tensor_names: Sequence[str] = (),
     max_samples: int | None = None,
     streaming: bool = False,
@@ -257,8 +256,7 @@ def load_data(
         modality: what the model takes: "image", "text", "audio" or "tensor".
         input_columns: the user's choice, found by feature and name where None.
         label_column: the user's choice, found by feature and name where None.
-        need_labels: whether a data set without labels is an error.
-        find_label: whether labels are wanted at all.
+        labels: "needed", "wanted" or "optional", as for `find_columns`.
         tensor_names: columns of these names pass to the model as they are.
         max_samples: read so many rows, drawn at random without replacement; of a stream, from a
             shuffle buffer of 10,000.
@@ -282,8 +280,7 @@ def load_data(
         modality,
         input_columns=input_columns,
         label_column=label_column,
-        need_labels=need_labels,
-        find_label=find_label,
+        labels=labels,
         tensor_names=tensor_names,
     )
     rows = _raw(rows, features, columns)

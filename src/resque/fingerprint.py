@@ -96,6 +96,7 @@ class Header:
     Attributes:
         model: id or folder.
         model_revision: commit, where known.
+        weights: digest of a sample of the weights.
         layers: names of the layers, the main one first.
         pooling: how each layer's output became one vector a sample.
         preprocessing: the processor's class and a digest of its settings.
@@ -111,6 +112,7 @@ class Header:
 
     model: str
     model_revision: str | None
+    weights: str
     layers: tuple[str, ...]
     pooling: tuple[str, ...]
     preprocessing: str
@@ -124,8 +126,9 @@ class Header:
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
 
 
-COMPARED = ("model", "model_revision", "preprocessing", "labels")
-ADDED = (*COMPARED, "layers", "pooling", "dtype", "corruption")
+# A published model keeps its weights and changes its name, so these alone tell models apart.
+COMPARED = ("weights", "preprocessing", "labels")
+ADDED = ("model", "model_revision", *COMPARED, "layers", "pooling", "dtype", "corruption")
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,7 @@ class Fingerprint:
         """
         _check_same(self.header, shifted.header, COMPARED, "compare")
         layer = layer or self.header.layers[0]
+        _check_pooling(self.header, shifted.header, layer)
         for name, part in (("original", self), ("shifted", shifted)):
             if layer not in part.sums:
                 raise ResqueError(
@@ -292,8 +296,17 @@ def _check_same(a: Header, b: Header, names: tuple[str, ...], verb: str) -> None
     for name in names:
         x, y = getattr(a, name), getattr(b, name)
         if x != y:
-            what = name.replace("_", " ")
+            what = "model weights" if name == "weights" else name.replace("_", " ")
+            x, y = (f"{z} (of {h.model})" if name == "weights" else z for z, h in ((x, a), (y, b)))
             raise ResqueError(f"cannot {verb} fingerprints of different {what}: {x} and {y}")
+
+
+def _check_pooling(a: Header, b: Header, layer: str) -> None:
+    how = [dict(zip(h.layers, h.pooling, strict=True)).get(layer) for h in (a, b)]
+    if None not in how and how[0] != how[1]:
+        raise ResqueError(
+            f"cannot compare layer {layer} of different pooling: {how[0]} and {how[1]}"
+        )
 
 
 def _named(sums: ClassSums, names: tuple[str, ...] | None) -> ClassSums:

@@ -153,13 +153,14 @@ def pool(x: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
     Args:
         x: (N, D), (N, tokens, features), (N, C, H, W), or (N, C, …).
         mask: (N, tokens), 1 for real tokens; None, or of another length, counts all as real.
-        pooling: as in `Layer`; "channels" averages every axis after the second.
+        pooling: as in `Layer`; "channels" averages every axis after the second; "flatten"
+            averages nothing.
 
     Returns:
         (N, D) float32.
     """
-    if x.ndim == 2:
-        return x.float()
+    if x.ndim == 2 or pooling == "flatten":
+        return x.flatten(1).float()
     if x.ndim != 3 or pooling in ("channels", "official"):
         return x.flatten(2).mean(dim=2, dtype=torch.float32)
     if pooling == "cls":

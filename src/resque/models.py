@@ -38,6 +38,7 @@ class Model:
         revision: commit on the Hub, where known.
         modality: "image", "text", "audio", or "tensor" for modules that take plain tensors.
         processor: image processor, tokenizer or feature extractor; None for plain tensors.
+        weights: digest of a sample of the weights, which tells models apart.
         preprocessing: the processor's class and a digest of its settings.
         class_names: names of its classes, or None.
         n_classes: number of its classes; None without a classifier head.
@@ -51,6 +52,7 @@ class Model:
     revision: str | None
     modality: str
     processor: Any
+    weights: str
     preprocessing: str
     class_names: tuple[str, ...] | None
     n_classes: int | None
@@ -109,7 +111,8 @@ def load_model(
     if where.type == "cpu" or computes == "float32":
         module = module.float()
     config = getattr(module, "config", None)
-    names = real_names(getattr(config, "id2label", None))
+    n_classes = _n_classes(module)
+    names = real_names(getattr(config, "id2label", None)) if n_classes else None
     _set_padding(module, processor)
     return Model(
         module=module,
@@ -117,9 +120,10 @@ def load_model(
         revision=revision,
         modality=modality,
         processor=processor,
+        weights=_digest(module),
         preprocessing=_describe(processor),
-        class_names=names if _has_head(module) else None,
-        n_classes=int(config.num_labels) if config is not None and _has_head(module) else None,
+        class_names=names,
+        n_classes=n_classes,
         device=where,
         dtype=computes,
         notes=(note,),
@@ -257,8 +261,21 @@ def _load_processor(
         ) from error
 
 
-def _has_head(module: nn.Module) -> bool:
-    return hasattr(module, "config") and find_head(module) is not None
+def _n_classes(module: nn.Module) -> int | None:
+    """Return the number of outputs of the classifier head; None without one or for regression."""
+    head = find_head(module)
+    n = int(module.get_submodule(head).out_features) if head else 0  # type: ignore[arg-type]
+    return n if n > 1 else None
+
+
+def _digest(module: nn.Module) -> str:
+    """Return a digest of names, shapes and up to 64 evenly spaced values of each parameter."""
+    digest = hashlib.sha256()
+    for name, tensor in module.named_parameters():
+        flat = tensor.detach().flatten()
+        sample = flat[:: max(1, flat.numel() // 64)].float().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def find_head(module: nn.Module) -> str | None:

@@ -1,0 +1,61 @@
+"""Figures: the index against a corruption's level, and the score of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from resque.indices import Score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from resque.report import Report
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    """Return a figure that no window shows, and its axes."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("figures need matplotlib: pip install 'resque[plots]'") from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+
+
+def plot_report(report: Report) -> Figure:
+    """Draw each class's score, the index with its interval, and the noise floor."""
+    score = report.score
+    bars = score.per_class or {score.name: score.value}
+    figure, (axes,) = _figure(7, 1.5 + 0.3 * min(len(bars), 40))
+    shown = sorted(bars.items(), key=lambda item: item[1])[-40:]
+    axes.barh([str(k) for k, _ in shown], [v for _, v in shown], color="tab:blue", alpha=0.6)
+    axes.axvspan(*score.interval, color="tab:orange", alpha=0.3, label="95 % interval")
+    axes.axvline(score.value, color="tab:orange", label=f"index {score.value:.3f}")
+    axes.axvline(score.noise_floor, color="black", linestyle=":", label="noise floor")
+    axes.set(xlabel="angle / π" if score.per_class else "1 − ARI", title=f"layer {report.layer}")
+    axes.legend(loc="lower right", fontsize="small")
+    return figure  # type: ignore[no-any-return]
+
+
+def plot_levels(series: dict[str, Sequence[tuple[float, Score]]], title: str = "") -> Figure:
+    """Draw the index against the level of each corruption, with interval band and noise floor.
+
+    Args:
+        series: (level, score) pairs by corruption.
+        title: of the figure.
+    """
+    figure, all_axes = _figure(4 * len(series), 3.4, len(series))
+    for axes, (name, pairs) in zip(all_axes, series.items(), strict=True):
+        levels = [level for level, _ in pairs]
+        scores = [score for _, score in pairs]
+        low, high = zip(*(score.interval for score in scores), strict=True)
+        axes.fill_between(levels, low, high, alpha=0.25, label="95 % interval")
+        axes.plot(levels, [score.value for score in scores], marker="o", label="RESQUE_dist")
+        floors = [score.noise_floor for score in scores]
+        axes.plot(levels, floors, color="black", linestyle=":", label="noise floor")
+        axes.set(xlabel=f"{name} level", ylim=(0, None))
+    all_axes[0].set_ylabel("RESQUE_dist")
+    all_axes[0].legend(fontsize="small")
+    figure.suptitle(title)
+    return figure  # type: ignore[no-any-return]
