@@ -49,7 +49,7 @@ class Data:
         columns: which columns are read.
         indices: (n,) positions in the split of the rows to read; None for a stream.
         n_rows: how many rows are read; None where a stream does not know.
-        shard: (i, n): every n-th row of a stream, starting from the i-th; (1, 1) for all.
+        part: (i, n): the i-th of n shards; (1, 1) for all.
     """
 
     rows: Any
@@ -57,7 +57,7 @@ class Data:
     columns: Columns
     indices: Ints | None
     n_rows: int | None
-    shard: tuple[int, int] = (1, 1)
+    part: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,7 @@ def load_data(
     if not len(chosen):
         raise ResqueError(f"{spec} has no rows" + (" in this shard" if len(rows) else ""))
     rows = rows.select(chosen) if len(chosen) < len(rows) else rows
-    return Data(rows, spec, columns, chosen + start, len(chosen))
+    return Data(rows, spec, columns, chosen + start, len(chosen), shard)
 
 
 def _first_features(rows: Any) -> Any:
@@ -332,7 +332,7 @@ def iterate(data: Data, rank: int = 0, world: int = 1) -> Iterator[tuple[int, di
         for position in range(rank, len(data.indices), world):
             yield int(data.indices[position]), data.rows[position]
         return
-    first, step = data.shard[0] - 1, data.shard[1]
+    first, step = data.part[0] - 1, data.part[1]
     for index, row in enumerate(data.rows):
         if index % step == first and (index // step) % world == rank:
             yield index, row
