@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from resque.columns import Columns, LabelUse, find_columns
-from resque.errors import ResqueError, explain
+from resque.errors import ResqueError, UsageError, explain
 from resque.sums import Ints, Label
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def parse_spec(text: str) -> DataSpec:
         end = found.start() if found else len(text)
     path, rest = text[:end], REST.fullmatch(text[end:])
     if not path or rest is None:
-        raise ResqueError(
+        raise UsageError(
             f"data set {text!r} is not ID_OR_FOLDER[@REVISION][:CONFIG][#SPLIT], as in "
             "org/name:config#train"
         )
@@ -270,9 +270,9 @@ def load_data(
         TypeError: where labels are not classes.
     """
     if not 1 <= shard[0] <= shard[1]:
-        raise ResqueError(f"shard {shard[0]}/{shard[1]} is not i/n with i from 1 to n")
+        raise UsageError(f"shard {shard[0]}/{shard[1]} is not i/n with i from 1 to n")
     if max_samples is not None and max_samples < 1:
-        raise ResqueError(f"max_samples is {max_samples}; expected at least 1")
+        raise UsageError(f"max_samples is {max_samples}; expected at least 1")
     rows, spec, start = open_data(data, streaming=streaming, token=token)
     features = rows.features or _first_features(rows)
     columns = find_columns(

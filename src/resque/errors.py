@@ -9,6 +9,10 @@ class ResqueError(ValueError):
     """Something that the user can put right; its text says how."""
 
 
+class UsageError(ResqueError):
+    """An argument or option that is asked for wrongly: exit code 2 at the command line."""
+
+
 def near(name: str, known: Iterable[str], n: int = 5) -> list[str]:
     """Return the known names most like this one, the nearest first.
 

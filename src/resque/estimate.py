@@ -7,14 +7,15 @@ import importlib.metadata
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from resque.errors import ResqueError, near
-from resque.fingerprint import FILE_NAME, GROUPS, Fingerprint, Header, Source
+from resque.errors import ResqueError, UsageError
+from resque.fingerprint import FILE_NAME, Fingerprint, Header, Source
 from resque.indices import Score, resque_task
 from resque.labels import ClassMap, map_classes
+from resque.options import Options, flags_of, make_options
 from resque.report import LayerResult, Report, Side
 from resque.shifts import Corruption, parse_corruption
 
@@ -22,84 +23,10 @@ if TYPE_CHECKING:
     from resque.data import Data
     from resque.layers import Layer
     from resque.models import Model
-    from resque.representations import Part, Settings
+    from resque.representations import Part
 
 log = logging.getLogger(__name__)
-LABELS = ("auto", "data", "predicted")
 TEXTUAL = "string"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `fingerprint` and `estimate` take beside model and data.
-
-    Attributes:
-        pooling: "auto", "mean", "cls", "last" or "official".
-        labels: "data", "predicted", or "auto": the data's where every side has them, else the
-            model's predictions on every side.
-        groups: random groups a class, for the error; fewer make a smaller fingerprint.
-        max_samples: draw so many rows at random.
-        input_columns: one column, or two for a pair of texts; found where None.
-        label_column: found where None.
-        streaming: read the data as it goes.
-        seed: of the draw, the corruption and the clustering.
-        batch_size: samples at once, or "auto".
-        workers: data-loader processes; chosen where None.
-        skip_bad_rows: leave out and count rows that cannot be read.
-        processor: in place of the checkpoint's own.
-        device: "auto", "cpu", "cuda", …
-        dtype: "auto", "float32", "float16" or "bfloat16".
-        trust_remote_code: run code that a repository brings.
-        token: for the Hub; never stored.
-        progress: show a bar on terminals.
-    """
-
-    pooling: str = "auto"
-    labels: str = "auto"
-    groups: int = GROUPS
-    max_samples: int | None = None
-    input_columns: Sequence[str] | None = None
-    label_column: str | None = None
-    streaming: bool = False
-    seed: int = 0
-    batch_size: int | str = 32
-    workers: int | None = None
-    skip_bad_rows: bool = False
-    processor: Any = None
-    device: str = "auto"
-    dtype: str = "auto"
-    trust_remote_code: bool = False
-    token: str | None = None
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        if self.labels not in LABELS:
-            raise ResqueError(f"labels is {self.labels!r}; expected one of {', '.join(LABELS)}")
-        if self.groups < 2:
-            raise ResqueError(f"groups is {self.groups}; the error needs at least 2")
-        if self.seed < 0:
-            raise ResqueError(f"seed is {self.seed}; expected at least 0")
-
-    @property
-    def settings(self) -> Settings:
-        """How a pass runs."""
-        from resque.representations import Settings
-
-        return Settings(self.batch_size, self.workers, self.skip_bad_rows, self.progress)
-
-
-def make_options(given: dict[str, Any]) -> Options:
-    """Return the options, or say which of them is unknown.
-
-    Raises:
-        TypeError: for an unknown option.
-    """
-    known = [f.name for f in fields(Options)]
-    for name in given:
-        if name not in known:
-            like = near(name, known) or known
-            raise TypeError(f"unknown option {name!r}; near it: {', '.join(like)}")
-    return Options(**given)
 
 
 def fingerprint(
@@ -174,9 +101,9 @@ def estimate(
     """
     use = make_options(options)
     if task is not None and (original is not None or shifted is not None or corruption):
-        raise ResqueError("give either task=, or original= and shifted=")
+        raise UsageError("give either task=, or original= and shifted=")
     if task is None and shifted is None and not (corruption and original is not None):
-        raise ResqueError("give original= and shifted=, original= and corruption=, or task=")
+        raise UsageError("give original= and shifted=, original= and corruption=, or task=")
     loaded = _load_model(model, use)
     if task is not None:
         return _estimate_task(loaded, task, layers, init, embedding, n_init, use)
@@ -191,7 +118,7 @@ def _estimate_dist(
     known = _find_fingerprint(original, loaded, use)
     if known is not None:
         if shifted is None:
-            raise ResqueError("a corruption needs data: give shifted=, or the original data itself")
+            raise UsageError("a corruption needs data: give shifted=, or the original data itself")
         if layers is None:
             layers = known.header.layers
         labels = "data" if known.header.labels == "data" else "predicted"
@@ -246,7 +173,7 @@ def _estimate_task(
 
     chosen = choose_layers(loaded, layers, use.pooling)
     if len(chosen) > 1:
-        raise ResqueError("RESQUE_task keeps vectors of one layer; name one")
+        raise UsageError("RESQUE_task keeps vectors of one layer; name one")
     layer = replace(chosen[0], pooling="flatten") if embedding == "flattened" else chosen[0]
     data = _load_data(task, loaded, replace(use, labels="data"))
     names = data.columns.label_names
@@ -312,7 +239,7 @@ def _load_data(
 
 def _check_label_column(wanted: list[Any], use: Options) -> None:
     if use.labels == "predicted" and use.label_column:
-        raise ResqueError("--label-column has no use with --labels predicted: leave one of them out")
+        raise UsageError("--label-column has no use with --labels predicted: leave one of them out")
 
 
 def _choose_labels(labels: str, loaded: Model, data: Sequence[Data]) -> tuple[str, str]:
@@ -533,25 +460,7 @@ def _command(
             words.append(f"--layer={layer}")
     for flag, value in (extra or {}).items():
         words += [flag, value]
-    return shlex.join([*words, *_flags(use)])
-
-
-NOT_FLAGS = ("processor", "token", "progress")
-
-
-def _flags(use: Options) -> list[str]:
-    words: list[str] = []
-    for f in fields(Options):
-        value = getattr(use, f.name)
-        if value == f.default or f.name in NOT_FLAGS:
-            continue
-        flag = "--" + {"input_columns": "input-column"}.get(f.name, f.name.replace("_", "-"))
-        if value is True:
-            words.append(flag)
-        else:
-            for item in value if isinstance(value, list | tuple) else [value]:
-                words += [flag, str(item)]
-    return words
+    return shlex.join([*words, *flags_of(use)])
 
 
 def _corruption(corruption: Corruption | str | None, use: Options) -> Corruption | None:
@@ -563,5 +472,5 @@ def _corruption(corruption: Corruption | str | None, use: Options) -> Corruption
 def _shard(text: str) -> tuple[int, int]:
     parts = text.split("/")
     if len(parts) != 2 or not all(part.isdigit() for part in parts):
-        raise ResqueError(f"shard is {text!r}; expected i/n, as in 1/4")
+        raise UsageError(f"shard is {text!r}; expected i/n, as in 1/4")
     return int(parts[0]), int(parts[1])

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from resque.errors import ResqueError, near
+from resque.errors import ResqueError, UsageError, near
 from resque.models import Model, find_head
 
 Pooling = Literal["auto", "mean", "cls", "last", "official"]
@@ -53,7 +53,7 @@ def choose_layers(
         ResqueError: where there is no such layer or pooling.
     """
     if pooling not in POOLINGS:
-        raise ResqueError(f"pooling is {pooling!r}; expected one of {', '.join(POOLINGS)}")
+        raise UsageError(f"pooling is {pooling!r}; expected one of {', '.join(POOLINGS)}")
     hidden = hidden_layers(model.module)
     if layers is None:
         return (_automatic(model, hidden, pooling),)
@@ -84,7 +84,7 @@ def _one(model: Model, hidden: list[str], layer: str | int, pooling: str) -> Lay
         layer = int(layer)
     if isinstance(layer, int):
         if not -len(hidden) <= layer < len(hidden):
-            raise ResqueError(
+            raise UsageError(
                 f"layer {layer} is out of range; the model has {len(hidden)} hidden layers, "
                 f"-{len(hidden)} to -1: {', '.join(hidden)}"
             )
@@ -98,7 +98,7 @@ def _one(model: Model, hidden: list[str], layer: str | int, pooling: str) -> Lay
         return Layer(layer, module, True, _pooling_of(model, pooling), "it was asked for")
     if layer not in names:
         like = near(layer, [*names, automatic.name]) or hidden
-        raise ResqueError(f"the model has no layer {layer!r}; near it: {', '.join(like)}")
+        raise UsageError(f"the model has no layer {layer!r}; near it: {', '.join(like)}")
     return _named(model, layer, pooling, "it was asked for")
 
 

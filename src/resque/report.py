@@ -180,7 +180,7 @@ def verdict(score: Score) -> str:
     """
     if score.name == "resque_task":
         chance = score.interval[1] >= 1
-        return "the clusters are no better than chance" if chance else "0 where clusters are classes"
+        return "the clusters are no better than chance" if chance else "clusters against classes"
     if score.p_value != score.p_value:  # NaN
         return "too few samples to tell a shift from noise"
     if score.p_value >= 0.05:

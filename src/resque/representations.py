@@ -15,7 +15,7 @@ from torch import Tensor
 
 from resque.batches import Batch, Batches, make_encoder
 from resque.data import Data
-from resque.errors import ResqueError
+from resque.errors import ResqueError, UsageError
 from resque.fingerprint import GROUPS, Counts
 from resque.labels import ClassMap
 from resque.layers import Layer, Taps
@@ -48,7 +48,7 @@ class Settings:
         if self.batch_size != "auto" and not (
             isinstance(self.batch_size, int) and self.batch_size > 0
         ):
-            raise ResqueError(f"batch_size is {self.batch_size!r}; expected 1 or more, or 'auto'")
+            raise UsageError(f"batch_size is {self.batch_size!r}; expected 1 or more, or 'auto'")
 
 
 @dataclass
@@ -222,7 +222,7 @@ def _forward(
     from tqdm.auto import tqdm
 
     if corruption is not None and data.columns.modality != "image":
-        raise ResqueError(f"corruption {corruption} is for images; the data is {_what(data)}")
+        raise UsageError(f"corruption {corruption} is for images; the data is {_what(data)}")
     began = time.perf_counter()
     rank, world = _rank_and_world()
     batches = iter(_loader(model, data, corruption, need_labels, settings, rank, world))

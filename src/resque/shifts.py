@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resque.errors import UsageError
+
 Pixels = NDArray[np.float64]
 
 
@@ -63,11 +65,11 @@ class Corruption:
 
     def __post_init__(self) -> None:
         if self.name not in KINDS:
-            raise ValueError(f"unknown corruption {self.name!r}; known: {', '.join(KINDS)}")
+            raise UsageError(f"unknown corruption {self.name!r}; known: {', '.join(KINDS)}")
         kind = KINDS[self.name]
         if not 0 <= self.level <= kind.highest or math.isinf(self.level):
             limit = f"from 0 to {kind.highest:g}" if kind.highest < math.inf else "from 0 up"
-            raise ValueError(
+            raise UsageError(
                 f"the level of {self.name} is {self.level}; expected a number {limit} "
                 f"({kind.level})"
             )
@@ -109,7 +111,7 @@ def parse_corruption(text: str, seed: int = 0) -> Corruption:
     except ValueError:
         number = math.nan
     if not colon or math.isnan(number):
-        raise ValueError(
+        raise UsageError(
             f"corruption {text!r} is not NAME:LEVEL, as in gaussian:0.1; names: {', '.join(KINDS)}"
         )
     return Corruption(name, number, seed)

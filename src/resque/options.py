@@ -1,0 +1,105 @@
+"""The options that `fingerprint` and `estimate` share, and the command-line flags that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from resque.errors import UsageError, near
+from resque.fingerprint import GROUPS
+
+if TYPE_CHECKING:
+    from resque.representations import Settings
+
+LABELS = ("auto", "data", "predicted")
+NOT_FLAGS = ("processor", "token", "progress")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `fingerprint` and `estimate` take beside model and data.
+
+    Attributes:
+        pooling: "auto", "mean", "cls", "last" or "official".
+        labels: "data", "predicted", or "auto": the data's where every side has them, else the
+            model's predictions on every side.
+        groups: random groups a class, for the error; fewer make a smaller fingerprint.
+        max_samples: draw so many rows at random.
+        input_columns: one column, or two for a pair of texts; found where None.
+        label_column: found where None.
+        streaming: read the data as it goes.
+        seed: of the draw, the corruption and the clustering.
+        batch_size: samples at once, or "auto".
+        workers: data-loader processes; chosen where None.
+        skip_bad_rows: leave out and count rows that cannot be read.
+        processor: in place of the checkpoint's own.
+        device: "auto", "cpu", "cuda", …
+        dtype: "auto", "float32", "float16" or "bfloat16".
+        trust_remote_code: run code that a repository brings.
+        token: for the Hub; never stored.
+        progress: show a bar on terminals.
+    """
+
+    pooling: str = "auto"
+    labels: str = "auto"
+    groups: int = GROUPS
+    max_samples: int | None = None
+    input_columns: Sequence[str] | None = None
+    label_column: str | None = None
+    streaming: bool = False
+    seed: int = 0
+    batch_size: int | str = 32
+    workers: int | None = None
+    skip_bad_rows: bool = False
+    processor: Any = None
+    device: str = "auto"
+    dtype: str = "auto"
+    trust_remote_code: bool = False
+    token: str | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.labels not in LABELS:
+            raise UsageError(f"labels is {self.labels!r}; expected one of {', '.join(LABELS)}")
+        if self.groups < 2:
+            raise UsageError(f"groups is {self.groups}; the error needs at least 2")
+        if self.seed < 0:
+            raise UsageError(f"seed is {self.seed}; expected at least 0")
+
+    @property
+    def settings(self) -> Settings:
+        """How a pass runs."""
+        from resque.representations import Settings
+
+        return Settings(self.batch_size, self.workers, self.skip_bad_rows, self.progress)
+
+
+def make_options(given: dict[str, Any]) -> Options:
+    """Return the options, or say which of them is unknown.
+
+    Raises:
+        TypeError: for an unknown option.
+    """
+    known = [f.name for f in fields(Options)]
+    for name in given:
+        if name not in known:
+            like = near(name, known) or known
+            raise TypeError(f"unknown option {name!r}; near it: {', '.join(like)}")
+    return Options(**given)
+
+
+def flags_of(use: Options) -> list[str]:
+    """Return the options that are not the default, as command-line flags."""
+    words: list[str] = []
+    for f in fields(Options):
+        value = getattr(use, f.name)
+        if value == f.default or f.name in NOT_FLAGS:
+            continue
+        flag = "--" + {"input_columns": "input-column"}.get(f.name, f.name.replace("_", "-"))
+        if value is True:
+            words.append(flag)
+        else:
+            for item in value if isinstance(value, list | tuple) else [value]:
+                words += [flag, str(item)]
+    return words
