@@ -292,6 +292,20 @@ def write_whole(target: Path, write: Callable[[Path], Any]) -> Path:
     return target
 
 
+def check_folder(folder: Path) -> None:
+    """Make a folder and see that it can be written to, before hours go into what it is for.
+
+    Raises:
+        ResqueError: where it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ResqueError(f"cannot write to {folder}: {error.strerror}") from error
+
+
 def _check_same(a: Header, b: Header, names: tuple[str, ...], verb: str) -> None:
     for name in names:
         x, y = getattr(a, name), getattr(b, name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resque.fingerprint import write_whole
 from resque.indices import Score
 
 if TYPE_CHECKING:
@@ -21,6 +23,16 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
         raise ImportError("figures need matplotlib: pip install 'resque[plots]'") from None
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure, whole or not at all.
+
+    Raises:
+        ResqueError: where it cannot be written, or the format is unknown.
+    """
+    kind = path.suffix.lstrip(".") or "png"
+    return write_whole(path, lambda file: figure.savefig(file, dpi=150, format=kind))
 
 
 def plot_report(report: Report) -> Figure:

@@ -1,0 +1,84 @@
+"""The command line: one small file per command, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+FAILED, ASKED_WRONGLY, INTERRUPTED = 1, 2, 130
+
+
+def main() -> None:
+    """Run `resque` and exit: 0 done, 1 failed, 2 asked wrongly, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors are told in a sentence on stderr."""
+    try:
+        code = _command().main(arguments, prog_name="resque", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except KeyboardInterrupt:
+        return _tell("interrupted; nothing was left half-written", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone: no second complaint
+        return FAILED
+    except Exception as error:
+        if os.environ.get("RESQUE_DEBUG"):
+            raise
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    from resque.errors import UsageError
+
+    if type(error).__name__ == "Abort":
+        return _tell("interrupted; nothing was left half-written", INTERRUPTED)
+    if hasattr(error, "exit_code") and hasattr(error, "show"):  # wrong flags, told by typer
+        error.show()
+        return ASKED_WRONGLY
+    if isinstance(error, UsageError):
+        return _tell(str(error), ASKED_WRONGLY)
+    if isinstance(error, ValueError | TypeError | ImportError | OSError):
+        return _tell(str(error) or type(error).__name__, FAILED)
+    return _tell(
+        f"{type(error).__name__}: {error}\nThis is a defect: please report it, with what "
+        "RESQUE_DEBUG=1 before the command prints",
+        FAILED,
+    )
+
+
+def _tell(text: str, code: int) -> int:
+    print(f"resque: {text}", file=sys.stderr)
+    return code
+
+
+def _command() -> Any:
+    import typer
+
+    from resque.cli import demo, estimate, fingerprint, metric
+
+    app = typer.Typer(
+        name="resque",
+        help="What will it cost to reuse a model under a distribution shift, or for a new task?",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_version)
+    app.command("estimate", epilog=estimate.EXAMPLES)(estimate.estimate)
+    app.add_typer(fingerprint.app, name="fingerprint")
+    app.add_typer(metric.app, name="metric")
+    app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
+    return typer.main.get_command(app)
+
+
+def _version(version: bool = False) -> None:
+    if version:
+        from resque import __version__
+
+        print(__version__)
+        raise SystemExit(0)

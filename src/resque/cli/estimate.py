@@ -1,0 +1,105 @@
+"""`resque estimate`: the index of a shift or of a new task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resque.cli import options as o
+
+EXAMPLES = """Examples:
+
+`resque estimate --model ID --original DATA#train --shifted NEW#test`
+
+`resque estimate --model ID --original DATA#test --corruption gaussian:0.1`
+
+`resque estimate --model ID --shifted NEW --labels predicted` (with the fingerprint beside the model)
+
+`resque estimate --model ID --task NEW#train --label-column intent`
+"""
+
+
+def estimate(
+    model: o.Model,
+    original: Annotated[
+        str | None,
+        typer.Option(
+            help="ID_OR_FOLDER\\[@REVISION]\\[:CONFIG]\\[#SPLIT], or a fingerprint. Without it: the "
+            "fingerprint beside the model's weights."
+        ),
+    ] = None,
+    shifted: Annotated[str | None, typer.Option(help="The new data.")] = None,
+    task: Annotated[str | None, typer.Option(help="A new task's labelled data.")] = None,
+    corruption: o.Corruption = None,
+    layer: o.Layers = None,
+    pooling: o.Pooling = "auto",
+    labels: o.Labels = "auto",
+    label_column: o.LabelColumn = None,
+    input_column: o.InputColumns = None,
+    max_samples: o.MaxSamples = None,
+    init: Annotated[str, typer.Option(help="RESQUE_task: centroids or k-means++.")] = "centroids",
+    embedding: Annotated[
+        str, typer.Option(help="RESQUE_task: averaged or flattened.")
+    ] = "averaged",
+    n_init: Annotated[int, typer.Option(help="RESQUE_task: starts of k-means++.")] = 10,
+    groups: o.Groups = 16,
+    streaming: o.Streaming = False,
+    seed: o.Seed = 0,
+    batch_size: o.BatchSize = "32",
+    workers: o.Workers = None,
+    skip_bad_rows: o.SkipBadRows = False,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    trust_remote_code: o.TrustRemoteCode = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the report there, as JSON.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the report there (.png, .svg, .pdf).")
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Measure how far a shift, or a new task, is from what the model knows."""
+    o.prepare(as_json)
+    from resque.estimate import estimate as measure
+    from resque.representations import is_main_process
+
+    report = measure(
+        model,
+        original,
+        shifted,
+        task=task,
+        corruption=corruption,
+        layers=layer or None,
+        init=init,
+        embedding=embedding,
+        n_init=n_init,
+        pooling=pooling,
+        labels=labels,
+        label_column=label_column,
+        input_columns=input_column or None,
+        max_samples=max_samples,
+        groups=groups,
+        streaming=streaming,
+        seed=seed,
+        batch_size=o.batch_size(batch_size),
+        workers=workers,
+        skip_bad_rows=skip_bad_rows,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    if not is_main_process():
+        return
+    if output:
+        report.to_json(output)
+    if figure:
+        from resque.plots import save
+
+        save(report.plot(), figure)
+    if as_json:
+        o.show_json(report.to_dict())
+    else:
+        o.show(report.render())

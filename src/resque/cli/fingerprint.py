@@ -1,0 +1,149 @@
+"""`resque fingerprint` and `resque fingerprint merge`: make, publish and add fingerprints."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resque.cli import options as o
+
+if TYPE_CHECKING:
+    from resque.fingerprint import Fingerprint
+
+EXAMPLES = """Examples:
+
+`resque fingerprint --model ID --dataset DATA#train --output fingerprint`
+
+`resque fingerprint --model ID --dataset DATA#train --shard 1/2 --output part-1`
+
+`resque fingerprint merge part-1 part-2 --output fingerprint`
+"""
+
+app = typer.Typer(
+    help="Make, publish and add fingerprints.",
+    epilog=EXAMPLES,
+    rich_markup_mode="markdown",
+    invoke_without_command=True,
+)
+
+Output = Annotated[Path, typer.Option(help="Folder that resque.safetensors is written into.")]
+
+
+@app.callback()
+def make(
+    context: typer.Context,
+    model: Annotated[str, typer.Option(help="ID_OR_FOLDER\\[@REVISION].")] = "",
+    dataset: Annotated[
+        str, typer.Option(help="ID_OR_FOLDER\\[@REVISION]\\[:CONFIG]\\[#SPLIT].")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder that resque.safetensors is written into.")
+    ] = None,
+    shard: Annotated[str, typer.Option(help="i/n: only the i-th part of n.")] = "1/1",
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Also upload it to this model repository.")
+    ] = None,
+    corruption: o.Corruption = None,
+    layer: o.Layers = None,
+    pooling: o.Pooling = "auto",
+    labels: o.Labels = "auto",
+    label_column: o.LabelColumn = None,
+    input_column: o.InputColumns = None,
+    max_samples: o.MaxSamples = None,
+    groups: o.Groups = 16,
+    streaming: o.Streaming = False,
+    seed: o.Seed = 0,
+    batch_size: o.BatchSize = "32",
+    workers: o.Workers = None,
+    skip_bad_rows: o.SkipBadRows = False,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    trust_remote_code: o.TrustRemoteCode = False,
+    as_json: o.Json = False,
+) -> None:
+    """Make the fingerprint of a data set in one inference pass."""
+    if context.invoked_subcommand:
+        return
+    from resque.errors import UsageError
+
+    if not (model and dataset and (output or push_to_hub)):
+        raise UsageError("give --model, --dataset, and --output or --push-to-hub (see --help)")
+    o.prepare(as_json)
+    from resque.estimate import fingerprint
+    from resque.fingerprint import check_folder
+    from resque.representations import is_main_process
+
+    if output:
+        check_folder(output)  # before the pass, not after it
+    made = fingerprint(
+        model,
+        dataset,
+        layer or None,
+        corruption=corruption,
+        shard=shard,
+        pooling=pooling,
+        labels=labels,
+        label_column=label_column,
+        input_columns=input_column or None,
+        max_samples=max_samples,
+        groups=groups,
+        streaming=streaming,
+        seed=seed,
+        batch_size=o.batch_size(batch_size),
+        workers=workers,
+        skip_bad_rows=skip_bad_rows,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    if not is_main_process():
+        return
+    path = made.save_pretrained(output) if output else None
+    address = made.push_to_hub(push_to_hub) if push_to_hub else None
+    _show(made, path, address, as_json)
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of the parts.")],
+    output: Output,
+    as_json: o.Json = False,
+) -> None:
+    """Add fingerprints of parts of the data into one."""
+    o.prepare(as_json)
+    from resque.fingerprint import Fingerprint
+
+    total = reduce(add, (Fingerprint.from_pretrained(folder) for folder in folders))
+    _show(total, total.save_pretrained(output), None, as_json)
+
+
+def _show(made: Fingerprint, path: Path | None, address: str | None, as_json: bool) -> None:
+    document = _describe(made, path, address)
+    if as_json:
+        o.show_json(document)
+        return
+    lines = [f"{name}: {value}" for name, value in document.items() if value is not None]
+    o.show(["\n".join(lines)])
+
+
+def _describe(made: Fingerprint, path: Path | None, address: str | None) -> dict[str, Any]:
+    header = made.header
+    return {
+        "model": header.model,
+        "data": [str(source) for source in header.sources],
+        "layers": list(header.layers),
+        "pooling": list(header.pooling),
+        "labels": header.labels,
+        "classes": len(made.class_counts),
+        "samples": header.counts.samples,
+        "left_out": header.counts.unlabelled + header.counts.bad + header.counts.empty,
+        "accuracy": header.counts.accuracy,
+        "loss": header.counts.loss,
+        "path": str(path) if path else None,
+        "bytes": path.stat().st_size if path else None,
+        "address": address,
+    }

@@ -1,0 +1,107 @@
+"""The flags that several commands share, and how a command talks: JSON on stdout, notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[
+    str, typer.Option("--model", help="Id on the Hub or folder: ID_OR_FOLDER\\[@REVISION].")
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        help="Name of a module, negative index of a hidden layer, or `all`; may be repeated. "
+        "Without it: what enters the classifier head.",
+    ),
+]
+Pooling = Annotated[
+    str,
+    typer.Option(help="How tokens become one vector: auto, mean, cls, last or official."),
+]
+Labels = Annotated[
+    str, typer.Option(help="Where classes come from: auto, data, or predicted by the model.")
+]
+Groups = Annotated[
+    int, typer.Option(help="Random groups a class, for the error; fewer make a smaller file.")
+]
+MaxSamples = Annotated[int | None, typer.Option(help="Draw so many samples at random.")]
+InputColumns = Annotated[
+    list[str] | None,
+    typer.Option("--input-column", help="Input column; twice for a pair of texts."),
+]
+LabelColumn = Annotated[str | None, typer.Option(help="Label column.")]
+Streaming = Annotated[bool, typer.Option("--streaming", help="Read the data as it goes.")]
+Seed = Annotated[int, typer.Option(help="Of the draw, the corruption and the clustering.")]
+BatchSize = Annotated[str, typer.Option(help="Samples at once, or `auto`.")]
+Workers = Annotated[int | None, typer.Option(help="Data-loader processes.")]
+SkipBadRows = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Leave out and count rows that cannot be read.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, …")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that a repository brings.")
+]
+Corruption = Annotated[
+    str | None,
+    typer.Option(
+        help="NAME:LEVEL for images: gaussian:SIGMA, salt_pepper:PROBABILITY or blur:SIGMA."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def batch_size(text: str) -> int | str:
+    """Return the number, or "auto".
+
+    Raises:
+        UsageError: for anything else.
+    """
+    from resque.errors import UsageError
+
+    if text == "auto":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--batch-size is {text!r}; expected 1 or more, or auto")
+    return int(text)
+
+
+def prepare(as_json: bool) -> None:
+    """Send notes and warnings to stderr, a line each, and keep libraries quiet."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.basicConfig(format="resque: %(message)s", stream=sys.stderr)
+    logging.getLogger("resque").setLevel(logging.INFO if as_json else logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    warnings.showwarning = _warn
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _warn(message: Any, category: type[Warning], filename: str, *_: Any) -> None:
+    """Tell our own warnings; a library's are of no use to who runs a command."""
+    if "resque" in filename or issubclass(category, UserWarning):
+        print(f"resque: warning: {message}", file=sys.stderr)
+
+
+def show(renderables: list[Any]) -> None:
+    """Print tables and lines on stdout."""
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    for part in renderables:
+        console.print(part)
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
