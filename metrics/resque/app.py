@@ -1,4 +1,4 @@
-"""The metric's Space: a form for two tables of hidden states with labels, answered by the metric."""
+"""The metric's Space: a form for tables of hidden states with labels, answered by the metric."""
 
 from __future__ import annotations
 

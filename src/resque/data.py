@@ -127,7 +127,7 @@ def open_data(
         spec, rows = DataSpec(f"<{type(data).__name__}>"), data
     else:
         raise TypeError(
-            f"the data set is a {type(data).__name__}; expected an id, a folder or a datasets.Dataset"
+            f"the data set is a {type(data).__name__}; expected an id, a folder or a Dataset"
         )
     rows, spec, start = _pick_split(rows, spec)
     return rows, replace(spec, revision=_commit(rows, spec)), start

@@ -1,4 +1,4 @@
-"""The demo: trains a small image model on scikit-learn's digits and measures shifts and new tasks."""
+"""The demo: trains a small model on scikit-learn's digits, measures shifts and new tasks."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _write_digits(folder: Path) -> tuple[Any, Any]:
         rows = datasets.Dataset.from_dict(
             {name: list(values[part]) for name, values in columns.items()}, features=features
         )
-        write_whole(folder / f"{split}.parquet", lambda path, rows=rows: rows.to_parquet(str(path)))
+        write_whole(folder / f"{split}.parquet", rows.to_parquet)
     array = np.stack([np.asarray(image) for image in images[:half]])
     return array, labels[:half]
 
@@ -117,7 +117,7 @@ def _train(images: Any, labels: Any, folder: Path) -> None:
     y = torch.from_numpy(labels)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in tqdm(range(EPOCHS), desc="training", disable=None, unit="epoch"):
-        for rows in torch.randperm(len(y)).split(BATCH):
+        for rows in torch.split(torch.randperm(len(y)), BATCH):
             loss = model(pixel_values=x[rows], labels=y[rows]).loss
             loss.backward()
             optimizer.step()
@@ -173,7 +173,9 @@ def _shift_table(shifts: dict[str, list[tuple[float, Report]]]) -> Any:
 def _task_table(tasks: dict[str, Report]) -> Any:
     from rich.table import Table
 
-    table = Table(title="New task: RESQUE_task, 0 (clusters are the classes) to 1 (chance) and over")
+    table = Table(
+        title="New task: RESQUE_task, 0 (clusters are the classes) to 1 (chance) and over"
+    )
     for column in ("task", "index", "95 % interval"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for name, report in tasks.items():

@@ -49,7 +49,12 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
             f"{where} runs code of its own. Read that code; if you trust it, add "
             "--trust-remote-code (trust_remote_code=True) and pin a revision with @REVISION"
         )
-    if names & {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectionError"}:
+    if names & {
+        "OfflineModeIsEnabled",
+        "LocalEntryNotFoundError",
+        "ConnectError",
+        "ConnectionError",
+    }:
         return ResqueError(
             f"{where} is not a folder here, not in the cache, and the Hub cannot be reached "
             "(is HF_HUB_OFFLINE set?)"

@@ -1,4 +1,4 @@
-"""The two calls that most users make: `fingerprint` of a data set, and `estimate` of a shift or task."""
+"""The two calls of most users: `fingerprint` of a data set, `estimate` of a shift or task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resque.errors import ResqueError, UsageError
 from resque.fingerprint import FILE_NAME, Fingerprint, Header, Source
-from resque.indices import Score, resque_task
+from resque.indices import resque_task
 from resque.labels import ClassMap, map_classes
 from resque.options import Options, flags_of, make_options
 from resque.report import LayerResult, Report, Side
@@ -198,7 +198,8 @@ def _estimate_task(
 
 def _size_note(vectors: Any) -> str:
     n, dim = vectors.shape
-    return f"RESQUE_task keeps {n} vectors of {dim} dimensions in memory: {vectors.nbytes / 1e6:.1f} MB"
+    size = vectors.nbytes / 1e6
+    return f"RESQUE_task keeps {n} vectors of {dim} dimensions in memory: {size:.1f} MB"
 
 
 def _load_model(model: Any, use: Options) -> Model:
@@ -214,12 +215,12 @@ def _load_model(model: Any, use: Options) -> Model:
     )
 
 
-def _load_data(
-    dataset: Any, loaded: Model, use: Options, shard: tuple[int, int] = (1, 1)
-) -> Data:
+def _load_data(dataset: Any, loaded: Model, use: Options, shard: tuple[int, int] = (1, 1)) -> Data:
     from resque.data import load_data
 
-    names = () if loaded.modality == "tensor" else (getattr(loaded.module, "main_input_name", ""),)
+    names: tuple[str, ...] = ()
+    if loaded.modality != "tensor":
+        names = (getattr(loaded.module, "main_input_name", ""),)
     if loaded.modality == "text":
         names = ("input_ids", "attention_mask", "token_type_ids")
     return load_data(
@@ -354,7 +355,9 @@ def _find_fingerprint(original: Any, loaded: Model, use: Options) -> Fingerprint
         return original
     if original is None:
         try:
-            return Fingerprint.from_pretrained(loaded.name, revision=loaded.revision, token=use.token)
+            return Fingerprint.from_pretrained(
+                loaded.name, revision=loaded.revision, token=use.token
+            )
         except ResqueError as error:
             raise ResqueError(
                 f"no original data is given, and there is no fingerprint beside the model: {error}"

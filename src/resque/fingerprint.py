@@ -48,7 +48,9 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         """Return the counts of both."""
-        return Counts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        return Counts(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        )
 
     @property
     def accuracy(self) -> float | None:
@@ -333,7 +335,7 @@ def _named(sums: ClassSums, names: tuple[str, ...] | None) -> ClassSums:
 
 def _download(repo_id: str, revision: str | None, token: str | None) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import EntryNotFoundError, HFValidationError
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
     from resque.errors import explain
 
@@ -396,7 +398,7 @@ def _check_arrays(layer: str, labels: list[Label], groups: int, counts: Any, sum
         raise ResqueError(f"layer {layer} holds {counts.dtype} counts and {sums.dtype} sums")
     if counts.shape != shape or sums.ndim != 3 or sums.shape[:2] != shape:
         raise ResqueError(
-            f"layer {layer} has counts {counts.shape} and sums {sums.shape}; its header says {shape}"
+            f"layer {layer} has counts {counts.shape}, sums {sums.shape}; its header says {shape}"
         )
     if not all(isinstance(x, str | int) for x in labels) or len(set(labels)) < len(labels):
         raise ResqueError(f"layer {layer} has class names that are no names, or twice the same")

@@ -74,7 +74,7 @@ def map_classes(
     keys: tuple[Label, ...] = tuple(model_names or (own if own and len(own) == n else range(n)))
     at = {name: i for i, name in enumerate(named)}
     if named and labels_are_text:
-        return ClassMap("name", dict(at), keys, own)
+        return ClassMap("name", {**at}, keys, own)
     if named and own:
         ids: dict[Label, int] = {i: at[p] for i, p in enumerate(map(_plain, own)) if p in at}
         if ids:
@@ -85,7 +85,7 @@ def map_classes(
 
 
 def real_names(id2label: dict[int, str] | None) -> tuple[str, ...] | None:
-    """Return a model's class names, or None where they are the placeholders LABEL_0, LABEL_1, …"""
+    """Return a model's class names, or None where they are placeholders (LABEL_0, LABEL_1)."""
     if not id2label:
         return None
     names = [str(id2label[i]) for i in sorted(id2label)]

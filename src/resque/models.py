@@ -242,7 +242,7 @@ def _load_processor(
 ) -> Any:
     import transformers
 
-    auto = {
+    auto: Any = {
         "image": transformers.AutoImageProcessor,
         "text": transformers.AutoTokenizer,
         "audio": transformers.AutoFeatureExtractor,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ def plot_report(report: Report) -> Figure:
     return figure  # type: ignore[no-any-return]
 
 
-def plot_levels(series: dict[str, Sequence[tuple[float, Score]]], title: str = "") -> Figure:
+def plot_levels(series: Mapping[str, Sequence[tuple[float, Score]]], title: str = "") -> Figure:
     """Draw the index against the level of each corruption, with interval band and noise floor.
 
     Args:
@@ -66,8 +66,10 @@ def plot_levels(series: dict[str, Sequence[tuple[float, Score]]], title: str = "
         axes.plot(levels, [score.value for score in scores], marker="o", label="RESQUE_dist")
         floors = [score.noise_floor for score in scores]
         axes.plot(levels, floors, color="black", linestyle=":", label="noise floor")
-        axes.set(xlabel=f"{name} level", ylim=(0, None))
-    all_axes[0].set_ylabel("RESQUE_dist")
+        debiased = [score.debiased for score in scores]
+        axes.plot(levels, debiased, color="tab:blue", linestyle="--", label="de-biased")
+        axes.set(xlabel=f"{name} level")
+    all_axes[0].set(ylabel="RESQUE_dist", ylim=(0, None))
     all_axes[0].legend(fontsize="small")
     figure.suptitle(title)
     return figure  # type: ignore[no-any-return]

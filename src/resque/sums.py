@@ -1,4 +1,4 @@
-"""Per-class sums of representations, split over random groups of rows: what an index and its error need."""
+"""Per-class sums of representations over random groups: what an index and its error need."""
 
 from __future__ import annotations
 

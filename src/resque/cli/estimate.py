@@ -15,7 +15,7 @@ EXAMPLES = """Examples:
 
 `resque estimate --model ID --original DATA#test --corruption gaussian:0.1`
 
-`resque estimate --model ID --shifted NEW --labels predicted` (with the fingerprint beside the model)
+`resque estimate --model ID --shifted NEW --labels predicted` (the fingerprint is beside the model)
 
 `resque estimate --model ID --task NEW#train --label-column intent`
 """
@@ -26,8 +26,8 @@ def estimate(
     original: Annotated[
         str | None,
         typer.Option(
-            help="ID_OR_FOLDER\\[@REVISION]\\[:CONFIG]\\[#SPLIT], or a fingerprint. Without it: the "
-            "fingerprint beside the model's weights."
+            help="ID_OR_FOLDER\\[@REVISION]\\[:CONFIG]\\[#SPLIT], or a fingerprint. Without it: "
+            "the fingerprint beside the model's weights."
         ),
     ] = None,
     shifted: Annotated[str | None, typer.Option(help="The new data.")] = None,
@@ -53,9 +53,7 @@ def estimate(
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     trust_remote_code: o.TrustRemoteCode = False,
-    output: Annotated[
-        Path | None, typer.Option(help="Write the report there, as JSON.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the report there, as JSON.")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Draw the report there (.png, .svg, .pdf).")
     ] = None,

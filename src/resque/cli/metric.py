@@ -21,7 +21,8 @@ def install(as_json: o.Json = False) -> None:
     if as_json:
         o.show_json({"installed": str(path)})
     else:
-        print(f'installed {path}\nevaluate.load("resque") works now; offline, set HF_EVALUATE_OFFLINE=1')
+        print(f"installed {path}")
+        print('evaluate.load("resque") works now; offline, set HF_EVALUATE_OFFLINE=1')
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The flags that several commands share, and how a command talks: JSON on stdout, notes on stderr."""
+"""The flags that commands share, and how they talk: JSON on stdout, notes on stderr."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def prepare(as_json: bool) -> None:
     logging.basicConfig(format="resque: %(message)s", stream=sys.stderr)
     logging.getLogger("resque").setLevel(logging.INFO if as_json else logging.WARNING)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    warnings.showwarning = _warn
+    warnings.showwarning = _warn  # type: ignore[assignment]
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
