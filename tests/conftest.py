@@ -31,3 +31,14 @@ for _name in (
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the caches that the tests filled."""
     shutil.rmtree(_HF_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Folders of a small ResNet trained on scikit-learn's digits, and of these digits."""
+    from resque.demo import train_model, write_digits
+
+    folder = tmp_path_factory.mktemp("digits")
+    images, labels = write_digits(folder / "data")
+    train_model(images, labels, folder / "model")
+    return str(folder / "model"), str(folder / "data")

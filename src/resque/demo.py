@@ -44,8 +44,8 @@ def run(output_dir: Path) -> tuple[dict[str, Any], list[Any]]:
 
     check_folder(output_dir)
     data, model = output_dir / "digits", output_dir / "model"
-    train_images, train_labels = _write_digits(data)
-    _train(train_images, train_labels, model)
+    train_images, train_labels = write_digits(data)
+    train_model(train_images, train_labels, model)
     runs = [(name, level) for name, levels in LEVELS.items() for level in levels]
     shifts: dict[str, list[tuple[float, Report]]] = {name: [] for name in LEVELS}
     options: dict[str, Any] = {"device": "cpu", "progress": False}
@@ -66,7 +66,7 @@ def run(output_dir: Path) -> tuple[dict[str, Any], list[Any]]:
     return document, [_shift_table(shifts), _task_table(tasks), *_lines(output_dir)]
 
 
-def _write_digits(folder: Path) -> tuple[Any, Any]:
+def write_digits(folder: Path) -> tuple[Any, Any]:
     """Write scikit-learn's digits as parquet files; return the training images and labels."""
     import datasets
     from PIL import Image
@@ -96,7 +96,7 @@ def _write_digits(folder: Path) -> tuple[Any, Any]:
     return array, labels[:half]
 
 
-def _train(images: Any, labels: Any, folder: Path) -> None:
+def train_model(images: Any, labels: Any, folder: Path) -> None:
     """Train a small ResNet and save it with its processor."""
     from tqdm.auto import tqdm
     from transformers import ResNetConfig, ResNetForImageClassification

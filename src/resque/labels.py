@@ -72,9 +72,9 @@ def map_classes(
     named = [_plain(x) for x in model_names or ()]
     own = tuple(data_names) if data_names else None
     keys: tuple[Label, ...] = tuple(model_names or (own if own and len(own) == n else range(n)))
-    at = {name: i for i, name in enumerate(named)}
+    at: dict[Label, int] = {name: i for i, name in enumerate(named)}
     if named and labels_are_text:
-        return ClassMap("name", {**at}, keys, own)
+        return ClassMap("name", at, keys, own)
     if named and own:
         ids: dict[Label, int] = {i: at[p] for i, p in enumerate(map(_plain, own)) if p in at}
         if ids:
