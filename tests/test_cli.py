@@ -1,0 +1,155 @@
+"""The command line as a user meets it: output, exit codes, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from resque import cli
+
+RUN = [sys.executable, "-c", "from resque.cli import main; main()"]
+
+
+def call(capsys, *arguments):
+    code = cli.run([str(x) for x in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_estimate(digits, capsys, tmp_path):
+    model, data = digits
+    paths = tmp_path / "r.json", tmp_path / "r.png"
+    code, out, err = call(
+        capsys, "estimate", "--model", model, "--original", f"{data}#test[:200]",
+        "--corruption", "gaussian:0.2", "--layer", "-1", "--layer", "classifier.1.input",
+        "--output", paths[0], "--figure", paths[1], "--json",
+    )  # fmt: skip
+    assert code == 0
+    document = json.loads(out)
+    assert document == json.loads(paths[0].read_text())
+    assert list(document["layers"]) == ["resnet.encoder.stages.1", "classifier.1.input"]
+    assert paths[1].read_bytes()[:4] == b"\x89PNG"
+    assert "runs on cpu" in err
+    code, out, _ = call(
+        capsys, "estimate", "--model", model, "--task", f"{data}#test[:100]",
+        "--label-column", "odd", "--init", "k-means++",
+    )  # fmt: skip
+    assert code == 0
+    assert "RESQUE_task" in out
+
+
+def test_fingerprint_and_merge(digits, capsys, tmp_path):
+    model, data = digits
+    base = ["fingerprint", "--model", model, "--dataset", f"{data}#test[:99]"]
+    for i in (1, 2):
+        code, out, _ = call(capsys, *base, "--shard", f"{i}/2", "--output", tmp_path / f"{i}")
+        assert code == 0
+        assert "samples: " in out
+    merge = ["fingerprint", "merge", tmp_path / "1", tmp_path / "2", "--output", tmp_path / "all"]
+    code, out, _ = call(capsys, *merge, "--json")
+    assert code == 0
+    assert json.loads(out)["samples"] == 99
+    code, _, err = call(capsys, *merge[:2], tmp_path / "1", tmp_path / "1", *merge[4:])
+    assert code == 1
+    assert "twice" in err
+    code, out, _ = call(
+        capsys, "estimate", "--model", model, "--original", tmp_path / "all",
+        "--shifted", f"{data}#test[99:300]", "--json",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["resque_dist"]["value"] > 0
+
+
+WRONG = [
+    (["nope"], 2, "nope"),
+    (["estimate"], 2, "--model"),
+    (["estimate", "--model", "MODEL"], 2, "--task|task="),
+    (["estimate", "--model", "MODEL", "--original", "DATA", "--corruption", "fog:1"], 2, "gaussian"),
+    (["estimate", "--model", "MODEL", "--original", "DATA", "--corruption", "blur:x"], 2, "NAME:L"),
+    (["estimate", "--model", "MODEL", "--task", "DATA", "--layer", "encodr"], 2, "encoder"),
+    (["estimate", "--model", "MODEL", "--task", "DATA", "--batch-size", "x"], 2, "auto"),
+    (["estimate", "--model", "MODEL", "--task", "DATA", "--max-samples", "-3"], 2, "at least 1"),
+    (["estimate", "--model", "MODEL", "--task", "DATA", "--label-column", "x"], 1, "'odd'"),
+    (["estimate", "--model", "/nope", "--task", "DATA"], 1, "no model folder"),
+    (["estimate", "--model", "MODEL", "--task", "/nope"], 1, "no folder"),
+    (["estimate", "--model", "MODEL", "--task", "DATA#nope"], 1, "it has train, test|test, train"),
+    (["fingerprint", "--model", "MODEL"], 2, "--dataset"),
+    (["fingerprint", "--model", "MODEL", "--dataset", "DATA", "--output", "/proc/x"], 1, "cannot"),
+    (["fingerprint", "merge", "/nope", "--output", "/tmp/x"], 1, "nope"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), WRONG)
+def test_wrong_commands_say_what_to_do(digits, capsys, arguments, code, words):
+    import re
+
+    model, data = digits
+    given = [x.replace("MODEL", model).replace("DATA", data) for x in arguments]
+    found, out, err = call(capsys, *given)
+    assert found == code, err
+    assert not out
+    assert re.search(words, err), err
+    assert "Traceback" not in err
+
+
+def test_help_has_examples(capsys):
+    for command in (["estimate"], ["fingerprint"], ["demo"]):
+        code, out, _ = call(capsys, *command, "--help")
+        assert code == 0
+        assert f"resque {command[0]}" in out
+    assert call(capsys, "--version")[0] == 0
+
+
+def test_metric_install_and_uninstall(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path))
+    code, out, _ = call(capsys, "metric", "install", "--json")
+    assert code == 0
+    assert json.loads(out)["installed"].startswith(str(tmp_path))
+    assert "removed" in call(capsys, "metric", "uninstall")[1]
+    assert "not installed" in call(capsys, "metric", "uninstall")[1]
+
+
+def test_an_unwritable_figure_or_a_broken_pipe(digits):
+    model, data = digits
+    command = [*RUN, "estimate", "--model", model, "--original", f"{data}#test[:50]"]
+    command += ["--corruption", "blur:1", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    _, err = process.communicate(timeout=120)
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_leaves_nothing_half_written(digits, tmp_path):
+    model, data = digits
+    output = tmp_path / "out"
+    command = [*RUN, "fingerprint", "--model", model, "--dataset", data, "--output", str(output)]
+    command += ["--batch-size", "1", "--corruption", "blur:3", "--layer", "all"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not output.is_dir() and time.monotonic() < deadline:  # made just before the pass
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert list(output.iterdir()) == []
+
+
+def test_importing_is_light():
+    code = "import sys, resque; print([m for m in ('torch','datasets','sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    code = (
+        "import sys; from resque import cli; cli.run(['--help'])\n"
+        "heavy = [m for m in ('torch', 'datasets', 'numpy') if m in sys.modules]\n"
+        "print(heavy, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
