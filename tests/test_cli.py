@@ -70,7 +70,11 @@ WRONG = [
     (["nope"], 2, "nope"),
     (["estimate"], 2, "--model"),
     (["estimate", "--model", "MODEL"], 2, "--task|task="),
-    (["estimate", "--model", "MODEL", "--original", "DATA", "--corruption", "fog:1"], 2, "gaussian"),
+    (
+        ["estimate", "--model", "MODEL", "--original", "DATA", "--corruption", "fog:1"],
+        2,
+        "gaussian",
+    ),
     (["estimate", "--model", "MODEL", "--original", "DATA", "--corruption", "blur:x"], 2, "NAME:L"),
     (["estimate", "--model", "MODEL", "--task", "DATA", "--layer", "encodr"], 2, "encoder"),
     (["estimate", "--model", "MODEL", "--task", "DATA", "--batch-size", "x"], 2, "auto"),
@@ -143,7 +147,9 @@ def test_ctrl_c_leaves_nothing_half_written(digits, tmp_path):
 
 
 def test_importing_is_light():
-    code = "import sys, resque; print([m for m in ('torch','datasets','sklearn') if m in sys.modules])"
+    code = (
+        "import sys, resque; print([m for m in ('torch','datasets','sklearn') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     code = (
@@ -153,3 +159,16 @@ def test_importing_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_public_names_stay_what_they_are():
+    """A submodule of a function's name would take its place once it is imported."""
+    code = (
+        "import importlib, pkgutil, resque\n"
+        "for m in pkgutil.walk_packages(resque.__path__, 'resque.'):\n"
+        "    if not m.name.startswith(('resque.__main__', 'resque._metric')):\n"
+        "        importlib.import_module(m.name)\n"
+        "print([n for n in resque.__all__ if not callable(getattr(resque, n))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

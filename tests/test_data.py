@@ -103,7 +103,7 @@ def test_streams_and_processes_and_shards_take_each_row_once():
         found = []
         for i in (1, 2, 3):
             data = load_data(table, modality="text", shard=(i, 3))
-            found += [index for rank in (0, 1) for index, _ in iterate(data, rank, 2)]
+            found += [index for rank in (0, 1) for index, _ in iterate(data, 2, rank, 2)]
         assert sorted(found) == list(range(11))
 
 
@@ -150,7 +150,7 @@ def test_two_label_columns_are_asked_about():
     table = datasets.Dataset.from_dict({"text": ["x"], "coarse_label": [0], "fine_label": [1]})
     for name in ("coarse_label", "fine_label"):
         table = table.cast_column(name, names)
-    with pytest.raises(ValueError, match="'coarse_label', 'fine_label'.*--label-column"):
+    with pytest.raises(ValueError, match=r"'coarse_label', 'fine_label'.*--label-column"):
         load_data(table, modality="text")
     assert load_data(table, modality="text", labels="optional").columns.label is None
     chosen = load_data(table, modality="text", label_column="fine_label")
@@ -160,7 +160,7 @@ def test_two_label_columns_are_asked_about():
 def test_two_text_columns_are_asked_about():
     table = texts().remove_columns("text")
     table = table.add_column("first", ["a"] * 10).add_column("second", ["b"] * 10)
-    with pytest.raises(ValueError, match="'first', 'second'.*--input-column"):
+    with pytest.raises(ValueError, match=r"'first', 'second'.*--input-column"):
         load_data(table, modality="text")
 
 

@@ -109,7 +109,9 @@ def test_the_fingerprint_beside_the_weights_is_found(digits, tmp_path):
     shutil.copytree(model, copy)
     with pytest.raises(ValueError, match="no fingerprint beside the model"):
         resque.estimate(copy, shifted=f"{data}#test[:100]", **options())
-    resque.fingerprint(model, f"{data}#train", labels="predicted", **options()).save_pretrained(copy)
+    resque.fingerprint(model, f"{data}#train", labels="predicted", **options()).save_pretrained(
+        copy
+    )
     report = resque.estimate(str(copy), shifted=f"{data}#test[:100]", **options())
     assert report.sides[1].labels == "predicted"  # as the fingerprint's
 
@@ -139,7 +141,7 @@ def test_shards_and_merging_give_the_whole(digits):
 
 
 def test_without_labels_predictions_stand_in(digits, images):
-    model, data = digits
+    model = digits[0]
     unlabelled = images.select_columns("image").select(range(450, 899))
     original = images.select(range(450))
     report = resque.estimate(model, original, unlabelled, **options())
@@ -151,12 +153,13 @@ def test_without_labels_predictions_stand_in(digits, images):
 
 
 def test_never_predicted_classes_are_left_out_by_name(digits, images):
-    model, _ = digits
+    model = digits[0]
     keep = [i for i, label in enumerate(images["label"]) if label < 4]
     few = images.select(keep[:200]).select_columns("image")
     with pytest.warns(UserWarning, match="left out|fewer than"):
         report = resque.estimate(model, images, few, labels="predicted", **options())
-    assert set(report.score.left_out) >= {"6", "7"}
+    assert report.score.left_out
+    assert set(report.score.left_out) <= set("456789")
     assert np.isfinite(report.score.value)
 
 

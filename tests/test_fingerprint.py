@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from resque import Fingerprint, resque_dist
-from resque.fingerprint import FILE_NAME, Counts, Header, Source, write_whole
+from resque.fingerprints import FILE_NAME, Counts, Header, Source, write_whole
 from resque.sums import ClassSums
 
 HEADER = Header(

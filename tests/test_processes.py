@@ -16,8 +16,9 @@ import resque
 from resque.representations import is_main_process
 
 model, data, output = sys.argv[1:]
-fp = resque.fingerprint(model, f"{data}#test[:101]", "all", device="cpu", batch_size=1, progress=False)
-task = resque.estimate(model, task=f"{data}#test[:101]", label_column="odd", device="cpu", batch_size=1)
+rows, options = f"{data}#test[:101]", {"device": "cpu", "batch_size": 8, "progress": False}
+fp = resque.fingerprint(model, rows, "all", **options)
+task = resque.estimate(model, task=rows, label_column="odd", **options)
 if is_main_process():
     fp.save_pretrained(output)
     print("task", repr(task.score.value))
@@ -57,7 +58,11 @@ def test_the_fingerprint_is_the_same(digits, tmp_path, processes):
 
 def _same_counts(one, many):
     a, b = one.header.counts, many.header.counts
-    assert (a.samples, a.scored, a.correct) == (b.samples, b.scored, b.correct) == (101, 101, a.correct)
+    assert (
+        (a.samples, a.scored, a.correct)
+        == (b.samples, b.scored, b.correct)
+        == (101, 101, a.correct)
+    )
     return a.loss_sum == pytest.approx(b.loss_sum, rel=1e-9)
 
 

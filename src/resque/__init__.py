@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resque.estimate import estimate, fingerprint
-    from resque.fingerprint import Fingerprint
+    from resque.estimation import estimate, fingerprint
+    from resque.fingerprints import Fingerprint
     from resque.indices import Score, resque_dist, resque_task
     from resque.report import Report
 
@@ -23,11 +23,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Fingerprint": "resque.fingerprint",
+    "Fingerprint": "resque.fingerprints",
     "Report": "resque.report",
     "Score": "resque.indices",
-    "estimate": "resque.estimate",
-    "fingerprint": "resque.estimate",
+    "estimate": "resque.estimation",
+    "fingerprint": "resque.estimation",
     "resque_dist": "resque.indices",
     "resque_task": "resque.indices",
 }

@@ -150,7 +150,11 @@ def _stack(arrays: Sequence[Any]) -> Tensor:
 
 
 class Batches(IterableDataset[Batch]):
-    """The batches of one process: every `world`-th row from the `rank`-th on, each once."""
+    """The batches of one process: every `world`-th batch from the `rank`-th on.
+
+    Which rows make a batch does not depend on the number of processes, so that the model gives
+    the same numbers to the last bit.
+    """
 
     def __init__(
         self,
@@ -176,12 +180,17 @@ class Batches(IterableDataset[Batch]):
         """Yield the batches; in a data-loader worker, that worker's part of them."""
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        rows = iterate(self.data, self.rank + self.world * number, self.world * workers)
-        size = self.batch_size * (WINDOW if self.encoder.modality == "text" else 1)
+        part, parts = self.rank + self.world * number, self.world * workers
+        if self.encoder.modality == "text":  # all read the texts, which costs little, to sort them
+            rows, size = iterate(self.data), self.batch_size * WINDOW
+        else:
+            rows, size = iterate(self.data, self.batch_size, part, parts), self.batch_size
+            part, parts = 0, 1
         while window := list(itertools.islice(rows, size)):
-            yield from self._window(window)
+            yield from itertools.islice(self._window(window), part, None, parts)
 
     def _window(self, window: list[tuple[int, dict[str, Any]]]) -> Iterator[Batch]:
+        """Yield what was left out of a window of rows, then its batches."""
         rows, bad, empty, unlabelled = [], [], 0, 0
         for index, raw in window:
             try:

@@ -323,18 +323,21 @@ def _raw(rows: Any, features: Any, columns: Columns) -> Any:
     return rows
 
 
-def iterate(data: Data, rank: int = 0, world: int = 1) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (index, raw row): every `world`-th row from the `rank`-th on.
+def iterate(
+    data: Data, block: int = 1, rank: int = 0, world: int = 1
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (index, raw row) of every `world`-th block of rows from the `rank`-th block on.
 
     The parts of all ranks together are the rows of the data set, each once.
     """
     if data.indices is not None:
-        for position in range(rank, len(data.indices), world):
-            yield int(data.indices[position]), data.rows[position]
+        for start in range(rank * block, len(data.indices), world * block):
+            for position in range(start, min(start + block, len(data.indices))):
+                yield int(data.indices[position]), data.rows[position]
         return
     first, step = data.part[0] - 1, data.part[1]
     for index, row in enumerate(data.rows):
-        if index % step == first and (index // step) % world == rank:
+        if index % step == first and (index // step // block) % world == rank:
             yield index, row
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from resque.estimate import estimate, library_versions
-from resque.fingerprint import check_folder, write_whole
+from resque.estimation import estimate, library_versions
+from resque.fingerprints import check_folder, write_whole
 from resque.indices import Score
 from resque.report import Report, verdict
 

@@ -197,6 +197,8 @@ def _class_of(config: Any, trust: bool) -> Any:
 def _explain_weights(error: Exception, source: str) -> ResqueError:
     folder = Path(source)
     text = str(error)
+    if "trust_remote_code" in text:
+        return explain(error, "model", source)
     if folder.is_dir():
         pickled = [name for name in PICKLES if (folder / name).is_file()]
         if pickled and not any(folder.glob("*.safetensors")):

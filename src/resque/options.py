@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from resque.errors import UsageError, near
-from resque.fingerprint import GROUPS
+from resque.fingerprints import GROUPS
 
 if TYPE_CHECKING:
     from resque.representations import Settings

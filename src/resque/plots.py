@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resque.fingerprint import write_whole
+from resque.fingerprints import write_whole
 from resque.indices import Score
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resque.fingerprint import Counts, write_whole
+from resque.fingerprints import Counts, write_whole
 from resque.indices import Score
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torch import Tensor
 from resque.batches import Batch, Batches, make_encoder
 from resque.data import Data
 from resque.errors import ResqueError, UsageError
-from resque.fingerprint import GROUPS, Counts
+from resque.fingerprints import GROUPS, Counts
 from resque.labels import ClassMap
 from resque.layers import Layer, Taps
 from resque.models import Model

@@ -68,7 +68,15 @@ def _command() -> Any:
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
     )
-    app.callback()(_version)
+
+    @app.callback()
+    def top(
+        version: bool = typer.Option(
+            False, "--version", is_eager=True, callback=_version, help="Show the version."
+        ),
+    ) -> None:
+        pass
+
     app.command("estimate", epilog=estimate.EXAMPLES)(estimate.estimate)
     app.add_typer(fingerprint.app, name="fingerprint")
     app.add_typer(metric.app, name="metric")
@@ -76,9 +84,11 @@ def _command() -> Any:
     return typer.main.get_command(app)
 
 
-def _version(version: bool = False) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
+        import typer
+
         from resque import __version__
 
         print(__version__)
-        raise SystemExit(0)
+        raise typer.Exit

@@ -61,7 +61,7 @@ def estimate(
 ) -> None:
     """Measure how far a shift, or a new task, is from what the model knows."""
     o.prepare(as_json)
-    from resque.estimate import estimate as measure
+    from resque.estimation import estimate as measure
     from resque.representations import is_main_process
 
     report = measure(

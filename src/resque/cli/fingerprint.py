@@ -12,7 +12,7 @@ import typer
 from resque.cli import options as o
 
 if TYPE_CHECKING:
-    from resque.fingerprint import Fingerprint
+    from resque.fingerprints import Fingerprint
 
 EXAMPLES = """Examples:
 
@@ -73,8 +73,8 @@ def make(
     if not (model and dataset and (output or push_to_hub)):
         raise UsageError("give --model, --dataset, and --output or --push-to-hub (see --help)")
     o.prepare(as_json)
-    from resque.estimate import fingerprint
-    from resque.fingerprint import check_folder
+    from resque.estimation import fingerprint
+    from resque.fingerprints import check_folder
     from resque.representations import is_main_process
 
     if output:
@@ -115,7 +115,7 @@ def merge(
 ) -> None:
     """Add fingerprints of parts of the data into one."""
     o.prepare(as_json)
-    from resque.fingerprint import Fingerprint
+    from resque.fingerprints import Fingerprint
 
     total = reduce(add, (Fingerprint.from_pretrained(folder) for folder in folders))
     _show(total, total.save_pretrained(output), None, as_json)

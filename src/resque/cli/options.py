@@ -78,9 +78,12 @@ def prepare(as_json: bool) -> None:
     """Send notes and warnings to stderr, a line each, and keep libraries quiet."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.basicConfig(format="resque: %(message)s", stream=sys.stderr)
-    logging.getLogger("resque").setLevel(logging.INFO if as_json else logging.WARNING)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("resque: %(message)s"))
+    logger = logging.getLogger("resque")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO if as_json else logging.WARNING)
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     warnings.showwarning = _warn  # type: ignore[assignment]
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from resque.errors import ResqueError, UsageError
-from resque.fingerprint import FILE_NAME, Fingerprint, Header, Source
+from resque.fingerprints import FILE_NAME, Fingerprint, Header, Source
 from resque.indices import resque_task
 from resque.labels import ClassMap, map_classes
 from resque.options import Options, flags_of, make_options
