@@ -226,12 +226,11 @@ def _slice(rows: Any, name: str, spec: DataSpec) -> tuple[Any, int]:
 
 
 def _commit(rows: Any, spec: DataSpec) -> str | None:
-    """Return the data set's commit where its files say it, else the revision asked for."""
-    sums = getattr(getattr(rows, "info", None), "download_checksums", None) or {}
-    for url in sums:
-        found = re.match(r"hf://datasets/[^@]+@([0-9a-f]{40})/", str(url))
-        if found:
-            return found[1]
+    """Return the commit that names the cached files' folder, else the revision asked for."""
+    for file in getattr(rows, "cache_files", None) or ():
+        folder = Path(file["filename"]).parent.name
+        if re.fullmatch("[0-9a-f]{40}", folder):
+            return folder
     return spec.revision
 
 

@@ -36,7 +36,7 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
     names = {type(e).__name__ for e in chain}
     text = " ".join(str(e) for e in chain)
     where = f"{kind} {name!r}"
-    if "GatedRepoError" in names or "gated repo" in text:
+    if "GatedRepoError" in names or "access a gated repo" in text:
         return ResqueError(f"{where} is gated: ask for access on its page, then {_LOGIN}")
     if names & {"RevisionNotFoundError"} or "is not a valid git identifier" in text:
         return ResqueError(f"{where} has no such revision; look at its branches, tags and commits")

@@ -98,7 +98,7 @@ def load_model(
     elif isinstance(model, str | Path):
         source, folder_revision = _split_revision(str(model))
         module = _load_module(source, folder_revision, trust_remote_code, token)
-        name, revision = source, getattr(module.config, "_commit_hash", None) or folder_revision
+        name, revision = source, _commit(source, folder_revision)
     else:
         raise TypeError(
             f"the model is a {type(model).__name__}; expected an id, a folder or a torch module"
@@ -139,6 +139,16 @@ def _split_revision(text: str) -> tuple[str, str | None]:
         return str(Path(text).expanduser()), None
     name, _, revision = text.partition("@")
     return name, revision or None
+
+
+def _commit(source: str, revision: str | None) -> str | None:
+    """Return the commit that a model was loaded from: its folder's name in the Hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(source).exists():
+        return None
+    path = try_to_load_from_cache(source, "config.json", revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else revision
 
 
 def _load_module(source: str, revision: str | None, trust: bool, token: str | None) -> Any:
