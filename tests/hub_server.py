@@ -1,4 +1,4 @@
-"""A small server that speaks the Hub's HTTP routes, over real sockets, with repositories in memory."""
+"""A small server that speaks the routes of the Hub over real sockets, files in memory."""
 
 from __future__ import annotations
 

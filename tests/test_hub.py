@@ -70,7 +70,7 @@ def test_by_ids_and_publishing(hub, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["model_revision"] and len(report["model_revision"]) == 40
+    assert len(report["model_revision"] or "") == 40
     assert report["shifted"]["revision"] == hub.sha("datasets/org/digits")
     assert "fingerprint" in report["original"]["dataset"]
     assert f"org/digits-resnet@{report['model_revision']}" in report["command"]
