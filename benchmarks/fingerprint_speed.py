@@ -102,7 +102,7 @@ def speed(rounds, n):
 
 
 MEMORY = """
-import resource, sys
+import sys
 import datasets, numpy as np, torch
 import resque
 torch.set_num_threads(1)
@@ -111,25 +111,29 @@ def rows():
     rng = np.random.default_rng(0)
     for i in range(int(sys.argv[1])):
         yield {"inputs": rng.normal(size=64).astype(np.float32), "label": i % 10}
+from machine import peak_memory
 table = datasets.Dataset.from_generator(rows)
-del table
-table = datasets.Dataset.from_generator(rows)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-fp = resque.fingerprint(model, table, "all", progress=False, workers=0)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(after / 1024, (after - before) / 1024)
+resque.fingerprint(model, table.select(range(64)), "all", progress=False, workers=0)
+before, peak = peak_memory(
+    lambda: resque.fingerprint(model, table, "all", progress=False, workers=0)
+)
+print(before / 1e6, (peak - before) / 1e6)
 """
 
 
 def memory(samples):
-    """Return peak resident memory (MB) by number of samples, each in a process of its own."""
+    """Return resident memory (MB) before and grown by the pass, each n in its own process."""
     found = {}
     for n in samples:
         done = subprocess.run(
-            [sys.executable, "-c", MEMORY, str(n)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", MEMORY, str(n)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
         )
-        peak, growth = map(float, done.stdout.split())
-        found[str(n)] = {"peak_mb": round(peak, 1), "of_it_by_the_pass_mb": round(growth, 1)}
+        before, growth = map(float, done.stdout.split())
+        found[str(n)] = {"before_mb": round(before, 1), "grown_by_mb": round(growth, 1)}
     return found
 
 

@@ -7,6 +7,30 @@ import importlib.metadata
 import os
 import platform
 import sys
+import threading
+from collections.abc import Callable
+
+import psutil
+
+
+def peak_memory(run: Callable[[], object]) -> tuple[int, int]:
+    """Return resident bytes before a call, and the most during it, sampled every millisecond."""
+    process, done = psutil.Process(), threading.Event()
+    before = peak = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.001):
+            peak = max(peak, process.memory_info().rss)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        run()
+    finally:
+        done.set()
+        thread.join()
+    return before, peak
 
 
 def describe_run() -> dict[str, object]:

@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 
 from resque import resque_dist, resque_task
-from resque.indices import ARRAY_GROUPS, adjusted_rand, resque_dist_of_sums
+from resque.clustering import adjusted_rand
+from resque.indices import ARRAY_GROUPS, resque_dist_of_sums
 from resque.sums import ClassSums, group_of
 
 GOLD = Path(os.environ.get("RESQUE_DATA", "nowhere")) / "gold"
@@ -246,6 +247,24 @@ def test_task_on_digits():
     assert first == again
 
 
+@pytest.mark.parametrize("limit", [10**9, 0])
+def test_task_interval_covers_the_large_sample_index(monkeypatch, limit):
+    monkeypatch.setattr("resque.clustering.REFIT_LIMIT", limit)
+    means = 2 * np.eye(3, 4)
+
+    def draw(seed, n):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(0, 3, n)
+        return means[y] + rng.normal(size=(n, 4)), y
+
+    truth = resque_task(*draw(10**6, 30_000)).value
+    covered = 0
+    for seed in range(60):
+        score = resque_task(*draw(seed, 300))
+        covered += score.interval[0] <= truth <= score.interval[1]
+    assert covered >= 53
+
+
 def test_task_subsample_is_told():
     x = np.random.default_rng(0).normal(size=(200, 3))
     score = resque_task(x, np.arange(200) % 2, max_rows=50)
@@ -255,6 +274,8 @@ def test_task_subsample_is_told():
 def test_task_odd_inputs():
     x = np.random.default_rng(0).normal(size=(10, 3))
     assert resque_task(x, ["a"] * 10).value == 0
+    with pytest.warns(UserWarning, match="at least 100 rows"):
+        resque_task(np.random.default_rng(0).normal(size=(20, 200)), [0, 1] * 10)
     with pytest.raises(ValueError, match="row 2"):
         resque_task(np.where(np.arange(10)[:, None] == 2, np.inf, x), [0, 1] * 5)
     with pytest.raises(ValueError, match="k-means"):
@@ -292,6 +313,7 @@ def test_official_dist(name):
 
 @needs_gold
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*rows of .* classes:UserWarning")
 @pytest.mark.parametrize("name", gold_cases("task"))
 @pytest.mark.parametrize("embedding", ["flattened", "averaged"])
 def test_official_task(name, embedding):

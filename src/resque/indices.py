@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resque.sums import ClassSums, Floats, Label
+from resque.clustering import adjusted_rand, cluster, contingency, task_interval
+from resque.sums import ClassSums, Label
 from resque.uncertainty import angles, estimate_noise, estimate_uncertainty
 
 ARRAY_GROUPS = 64  # groups of rows for the error, when whole arrays are at hand
 MIN_SAMPLES = 5  # samples a class below which its error is not to be trusted
 MAX_CLUSTERED_ROWS = 50_000
-RESAMPLES = 2_000
 Init = Literal["centroids", "k-means++"]
 Embedding = Literal["averaged", "flattened"]
 
@@ -276,7 +276,7 @@ def resque_task(
     """RESQUE for a new task: 1 − Adjusted Rand Index of k-means clusters and labels.
 
     Sangarya & Kim (AAAI 2025, arXiv 2412.15511), section on RESQUE_task. The interval comes from
-    resampling rows, with the clusters held.
+    random halves of the rows, clustered anew (see `resque.clustering.task_interval`).
 
     Args:
         embeddings: (N, D) or (N, C, …) representations of the new task's data.
@@ -302,14 +302,16 @@ def resque_task(
     names = as_labels(labels, len(x))
     rows = _subsample(len(x), max_rows, seed)
     x, y = x[rows], np.unique(np.array(names)[rows], return_inverse=True)[1]
-    clusters = _cluster(x, y, init, n_init, seed)
-    value = 1 - adjusted_rand(_contingency(y, clusters))
+    clusters, centres = cluster(x, y, init, n_init, seed)
+    value = 1 - float(adjusted_rand(contingency(y, clusters)))
+    interval, method = task_interval(x, y, clusters, None if init == "centroids" else centres, seed)
+    _warn_overfit(x, y, init)
     return Score(
         name="resque_task",
-        value=float(value),
-        interval=_task_interval(y, clusters, seed),
+        value=value,
+        interval=interval,
         noise_floor=0.0,
-        debiased=float(value),
+        debiased=value,
         p_value=float("nan"),
         settings={
             "init": init,
@@ -319,6 +321,7 @@ def resque_task(
             "rows": len(names),
             "rows_clustered": len(rows),
             "classes": int(y.max()) + 1,
+            "interval_method": method,
         },
     )
 
@@ -348,62 +351,13 @@ def _subsample(n: int, max_rows: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(n, max_rows, replace=False))
 
 
-def _cluster(
-    x: NDArray[Any], y: NDArray[np.int64], init: str, n_init: int, seed: int
-) -> NDArray[np.int64]:
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    k = int(y.max()) + 1
-    if k == 1:
-        return np.zeros(len(y), np.int64)
-    start: Any = init
-    if init == "centroids":
-        start, n_init = np.stack([x[y == c].mean(axis=0) for c in range(k)]), 1
-    with warnings.catch_warnings():
-        # Fewer distinct points than classes: the index says so by itself.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = KMeans(n_clusters=k, init=start, n_init=n_init, random_state=seed).fit(x)
-    return np.asarray(model.labels_, np.int64)
-
-
-def _contingency(y: NDArray[np.int64], clusters: NDArray[np.int64]) -> Floats:
-    table = np.zeros((int(y.max()) + 1, int(clusters.max()) + 1))
-    np.add.at(table, (y, clusters), 1)
-    return table
-
-
-def adjusted_rand(table: Floats) -> Floats:
-    """Adjusted Rand Index of contingency tables (..., classes, clusters).
-
-    Hubert & Arabie (1985); 1 where both partitions are trivial and equal.
-    """
-
-    def pairs(x: Floats) -> Floats:
-        return np.asarray(x * (x - 1) / 2)
-
-    both = pairs(table).sum(axis=(-2, -1))
-    rows, columns = pairs(table.sum(axis=-1)).sum(-1), pairs(table.sum(axis=-2)).sum(-1)
-    chance = rows * columns / np.maximum(pairs(table.sum(axis=(-2, -1))), 1)
-    most = (rows + columns) / 2
-    same = most == chance
-    return np.where(same, 1.0, (both - chance) / np.where(same, 1.0, most - chance))
-
-
-def _task_interval(
-    y: NDArray[np.int64], clusters: NDArray[np.int64], seed: int
-) -> tuple[float, float]:
-    """Resample rows, that is, draw contingency tables; return the middle 95 % of 1 − ARI."""
-    table = _contingency(y, clusters)
-    cells = np.flatnonzero(table)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(y), table.ravel()[cells] / len(y), size=RESAMPLES)
-    scores = np.empty(RESAMPLES)
-    step = max(1, (1 << 22) // table.size)
-    for start in range(0, RESAMPLES, step):
-        part = draws[start : start + step]
-        tables = np.zeros((len(part), table.size))
-        tables[:, cells] = part
-        scores[start : start + step] = 1 - adjusted_rand(tables.reshape(-1, *table.shape))
-    low, high = np.quantile(scores, [0.025, 0.975])
-    return float(low), float(high)
+def _warn_overfit(x: NDArray[Any], y: NDArray[np.int64], init: str) -> None:
+    """Warn where so few rows have so many dimensions that the class means find their own rows."""
+    classes, dim = int(y.max()) + 1, x.shape[1]
+    if init == "centroids" and classes > 1 and len(y) < classes * dim / 4:
+        warnings.warn(
+            f"{len(y)} rows of {classes} classes in {dim} dimensions: k-means that starts at the "
+            "class means finds its own rows again, so that the index is too low. Take at least "
+            f"{classes * dim // 4} rows, or init='k-means++' (--init k-means++)",
+            stacklevel=3,
+        )
