@@ -314,6 +314,8 @@ def _raw(rows: Any, features: Any, columns: Columns) -> Any:
     wanted = [*columns.inputs, *([columns.label] if columns.label else [])]
     formatted = rows.with_format(None) if isinstance(rows, datasets.Dataset) else rows
     rows = formatted.select_columns(list(dict.fromkeys(wanted)))
+    if columns.modality == "tensor" and isinstance(rows, datasets.Dataset):
+        return rows.with_format("numpy", columns=list(columns.inputs), output_all_columns=True)
     for name in columns.inputs:
         if type(features[name]).__name__ == "Image":
             rows = rows.cast_column(name, datasets.Image(decode=False))
