@@ -50,8 +50,12 @@ build: $(VENV)/.stamp-dev ## wheel and source archive in dist/
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 
+# Old releases warn about each other: that is not ours to mend.
+OLD := -W ignore::DeprecationWarning -W ignore::ResourceWarning
+OLD += -W ignore::pytest.PytestUnraisableExceptionWarning
+
 lowest: $(LOWEST)/.stamp ## the default tests with the lowest versions that pyproject.toml admits
-	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider $(OLD)
 
 clean: ## remove environments, builds and caches
 	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
