@@ -71,8 +71,8 @@ def adjusted_rand(table: Floats) -> Floats:
 
 def task_interval(
     x: NDArray[Any], y: Ints, clusters: Ints, centres: Any, seed: int
-) -> tuple[tuple[float, float], str]:
-    """Return a 95 % interval of the large-sample 1 − ARI, and how it was found.
+) -> tuple[tuple[float, float], float, str]:
+    """Return a 95 % interval of the large-sample 1 − ARI, a corrected value, and the method.
 
     A random half drawn without replacement strays from all rows as these stray from infinitely
     many (delete-half jackknife, Shao & Wu 1989), and its mean differs from their value by about
@@ -89,20 +89,21 @@ def task_interval(
         seed: of the halves.
 
     Returns:
-        (low, high), and "halves clustered anew" or, for many rows, "halves, clusters held".
+        (low, high), the corrected value, and "halves clustered anew" or, for many rows,
+        "halves, clusters held".
     """
-    if len(y) < 8:
-        return (0.0, 1.5), "none: fewer than 8 rows"
     value = 1 - float(adjusted_rand(contingency(y, clusters)))
+    if len(y) < 8:
+        return (0.0, 1.5), value, "none: fewer than 8 rows"
     rng = np.random.default_rng(seed)
     refit = x.size * (int(y.max()) + 1) <= REFIT_LIMIT
     scores = _refitted(x, y, centres, rng) if refit else _held(y, clusters, rng)
-    corrected = 2 * value - float(scores.mean())
+    corrected = min(max(2 * value - float(scores.mean()), 0.0), 1.5)
     deviation = float(np.hypot(scores.std(ddof=1), 3 / len(y)))
     low = min(value, corrected) - Z95 * deviation
     high = max(value, corrected) + Z95 * deviation
     method = "halves clustered anew" if refit else "halves, clusters held"
-    return (max(low, 0.0), min(high, 1.5)), method
+    return (max(low, 0.0), min(high, 1.5)), corrected, method
 
 
 def _refitted(x: NDArray[Any], y: Ints, centres: Any, rng: np.random.Generator) -> Floats:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 LabelUse = Literal["needed", "wanted", "optional"]
+PREDICTED = (
+    ", or use the model's predictions with --labels predicted (labels='predicted'), where a shift "
+    "is measured"
+)
 LABEL_NAMES = ("label", "labels", "target", "class", "category", "intent", "y")
 INPUT_NAMES = {
     "image": ("image", "img", "picture", "photo"),
@@ -95,8 +99,7 @@ def _find_label(features: dict[str, Any], use: str) -> str | None:
         if not named:
             raise ValueError(
                 f"several columns may be the label: {_listed(found)}. Say which with "
-                "--label-column (label_column=), or use the model's predictions with "
-                "--labels predicted (labels='predicted')"
+                f"--label-column (label_column=){'' if use == 'needed' else PREDICTED}"
             )
         found = named
     if found and use == "optional" and _kind(features[found[0]]) == "float":
@@ -114,8 +117,7 @@ def _check_label(name: str, feature: Any) -> None:
         what = getattr(feature, "dtype", type(feature).__name__)
         raise TypeError(
             f"the label column {name!r} holds {what} values; RESQUE needs classes (ints or "
-            "strings). Name another with --label-column (label_column=), or use the model's "
-            "predictions with --labels predicted (labels='predicted')"
+            f"strings). Name another with --label-column (label_column=){PREDICTED}"
         )
 
 

@@ -178,6 +178,8 @@ def _explain_data(error: Exception, spec: DataSpec) -> ResqueError:
         return ResqueError(
             f"data set {spec.path!r} {wanted}; choose {spec.path}:CONFIG from {names}"
         )
+    if "corresponds to no data" in text:
+        return ResqueError(f"{spec} has no rows")
     if type(error).__name__ in ("DataFilesNotFoundError", "EmptyDatasetError"):
         return ResqueError(f"{spec.path!r} holds no data files that datasets can read")
     return explain(error, "data set", spec.path)
@@ -366,7 +368,7 @@ def read_row(data: Data, index: int, row: dict[str, Any], sampling_rate: int | N
         else:
             inputs = _text([row[name] for name in columns.inputs])
     except Exception as error:
-        text = str(error).strip().splitlines() or [type(error).__name__]
+        text = str(error).split(" <_io.")[0].strip().splitlines() or [type(error).__name__]
         raise BadRow(f"row {index} of {data.spec} cannot be read: {text[0][:200]}") from error
     return Row(index, inputs, label)
 

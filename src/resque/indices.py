@@ -304,14 +304,15 @@ def resque_task(
     x, y = x[rows], np.unique(np.array(names)[rows], return_inverse=True)[1]
     clusters, centres = cluster(x, y, init, n_init, seed)
     value = 1 - float(adjusted_rand(contingency(y, clusters)))
-    interval, method = task_interval(x, y, clusters, None if init == "centroids" else centres, seed)
+    start = None if init == "centroids" else centres
+    interval, corrected, method = task_interval(x, y, clusters, start, seed)
     _warn_overfit(x, y, init)
     return Score(
         name="resque_task",
         value=value,
         interval=interval,
         noise_floor=0.0,
-        debiased=value,
+        debiased=corrected,
         p_value=float("nan"),
         settings={
             "init": init,
@@ -357,7 +358,7 @@ def _warn_overfit(x: NDArray[Any], y: NDArray[np.int64], init: str) -> None:
     if init == "centroids" and classes > 1 and len(y) < classes * dim / 4:
         warnings.warn(
             f"{len(y)} rows of {classes} classes in {dim} dimensions: k-means that starts at the "
-            "class means finds its own rows again, so that the index is too low. Take at least "
+            "class means finds its own rows again, so that the index may be too low. Take at least "
             f"{classes * dim // 4} rows, or init='k-means++' (--init k-means++)",
             stacklevel=3,
         )

@@ -233,5 +233,9 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"classes, most shifted first: {listed}")
     if score.left_out:
         lines.append("left out: " + "; ".join(f"{k}: {v}" for k, v in score.left_out.items()))
-    lines += [*report.notes, f"again: {report.command}"]
+    lines += report.notes
+    lines += dict.fromkeys(side.label_note for side in report.sides if side.label_note)
+    total, waiting = report.seconds["total"], report.seconds["waiting"]
+    lines.append(f"took {total:.1f} s, {waiting:.1f} s of them waiting for data")
+    lines.append(f"again: {report.command}")
     return [escape(line) for line in lines]
