@@ -73,7 +73,8 @@ def measure(
     if config == "dist":
         states, labels = read_file(original_file) if original_file else read_table(original_text)
         inputs |= {"original_predictions": states, "original_references": labels}
-    metric = evaluate.load(str(FOLDER), config)
+    # By its file: a Space lies in a folder of another name.
+    metric = evaluate.load(str(FOLDER / "resque.py"), config)
     return json.dumps(metric.compute(**inputs), indent=2)
 
 
