@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 from resque import cli
+from resque.cli import estimate, fingerprint
 
 
-def test_demo(tmp_path, capsys):
-    folder = tmp_path / "out"
+def test_demo(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "resque-demo"
     assert cli.run(["demo", "--output-dir", str(folder)]) == 0
     out = capsys.readouterr().out
     assert out.rstrip().endswith(str(folder)) or str(folder) in out.replace("\n", "")[-400:]
@@ -22,3 +26,8 @@ def test_demo(tmp_path, capsys):
         assert runs[0]["shifted"]["accuracy"] > 0.9 > runs[-1]["shifted"]["accuracy"]
     odd, ink = (task["resque_task"]["value"] for task in report["tasks"])
     assert odd < ink
+
+    examples = re.findall("`(resque .+)`", estimate.EXAMPLES + fingerprint.EXAMPLES)
+    commands = [shlex.split(line)[1:] for line in examples if line != "resque demo"]
+    assert len(commands) == 7
+    assert [cli.run(command) for command in commands] == [0] * 7

@@ -1,4 +1,5 @@
 """`resque estimate`: the index of a shift or of a new task."""
+# ruff: noqa: E501 (an example is one line)
 
 from __future__ import annotations
 
@@ -9,15 +10,15 @@ import typer
 
 from resque.cli import options as o
 
-EXAMPLES = """Examples:
+EXAMPLES = """Examples, on what `resque demo` leaves behind:
 
-`resque estimate --model ID --original DATA#train --shifted NEW#test`
+`resque estimate --model resque-demo/model --original resque-demo/digits#test --corruption blur:1`
 
-`resque estimate --model ID --original DATA#test --corruption gaussian:0.1`
+`resque estimate --model resque-demo/model --original resque-demo/digits#train --shifted resque-demo/digits#test --labels predicted`
 
-`resque estimate --model ID --shifted NEW --labels predicted` (the fingerprint is beside the model)
+`resque estimate --model resque-demo/model --task resque-demo/digits#test --label-column odd`
 
-`resque estimate --model ID --task NEW#train --label-column intent`
+On the Hub: `--model ORG/NAME@REVISION`, `--original ORG/NAME:CONFIG#SPLIT`.
 """
 
 

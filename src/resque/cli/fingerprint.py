@@ -14,13 +14,15 @@ from resque.cli import options as o
 if TYPE_CHECKING:
     from resque.fingerprints import Fingerprint
 
-EXAMPLES = """Examples:
+EXAMPLES = """Examples, on what `resque demo` leaves behind:
 
-`resque fingerprint --model ID --dataset DATA#train --output fingerprint`
+`resque fingerprint --model resque-demo/model --dataset resque-demo/digits#train --output fp`
 
-`resque fingerprint --model ID --dataset DATA#train --shard 1/2 --output part-1`
+`resque fingerprint --model resque-demo/model --dataset resque-demo/digits --shard 1/2 --output 1`
 
-`resque fingerprint merge part-1 part-2 --output fingerprint`
+`resque fingerprint --model resque-demo/model --dataset resque-demo/digits --shard 2/2 --output 2`
+
+`resque fingerprint merge 1 2 --output merged`
 """
 
 app = typer.Typer(
