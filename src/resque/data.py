@@ -122,7 +122,6 @@ def open_data(
     if isinstance(data, str | Path):
         spec = parse_spec(str(data))
         rows = _load(spec, streaming, token)
-        spec = replace(spec, revision=spec.revision and str(spec.revision))
     elif hasattr(data, "features") or isinstance(data, dict):
         spec, rows = DataSpec(f"<{type(data).__name__}>"), data
     else:
@@ -137,6 +136,10 @@ def _load(spec: DataSpec, streaming: bool, token: str | None) -> Any:
     import datasets
 
     path = Path(spec.path).expanduser()
+    if path.exists() and spec.revision:
+        raise UsageError(f"{path} is here, which has no revisions: leave out @{spec.revision}")
+    if path.is_file() and spec.config:
+        raise UsageError(f"{path} is a file, which has no configs: leave out :{spec.config}")
     try:
         if path.is_dir() and any((path / f).exists() for f in ("state.json", "dataset_dict.json")):
             return datasets.load_from_disk(str(path))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resque.errors import ResqueError, UsageError
 from resque.fingerprints import FILE_NAME, Fingerprint, Header, Source
-from resque.indices import resque_task
+from resque.indices import check_task_options, resque_task
 from resque.labels import ClassMap, map_classes
 from resque.options import Options, flags_of, make_options
 from resque.report import LayerResult, Report, Side
@@ -171,6 +171,7 @@ def _estimate_task(
     from resque.layers import choose_layers
     from resque.representations import collect_representations
 
+    check_task_options(init, embedding, n_init)  # before the pass, not after it
     chosen = choose_layers(loaded, layers, use.pooling)
     if len(chosen) > 1:
         raise UsageError("RESQUE_task keeps vectors of one layer; name one")

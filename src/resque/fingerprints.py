@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from resque.errors import ResqueError
+from resque.errors import ResqueError, UsageError
 from resque.indices import Score, resque_dist_of_sums
 from resque.sums import ClassSums, Label
 
@@ -255,6 +255,7 @@ class Fingerprint:
         """
         from huggingface_hub import HfApi
 
+        check_repo_id(repo_id)
         api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -306,6 +307,17 @@ def check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise ResqueError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise UsageError where this cannot be a repository's id."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_same(a: Header, b: Header, names: tuple[str, ...], verb: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resque.clustering import adjusted_rand, cluster, contingency, task_interval
+from resque.errors import UsageError
 from resque.sums import ClassSums, Label
 from resque.uncertainty import angles, estimate_noise, estimate_uncertainty
 
@@ -296,8 +297,7 @@ def resque_task(
     >>> resque_task([[0.0], [0.1], [5.0], [5.1]], [0, 0, 1, 1]).value
     0.0
     """
-    if init not in ("centroids", "k-means++"):
-        raise ValueError(f"init is {init!r}; expected 'centroids' or 'k-means++'")
+    check_task_options(init, embedding, n_init)
     x = _embed(embeddings, embedding, channel_axis)
     names = as_labels(labels, len(x))
     rows = _subsample(len(x), max_rows, seed)
@@ -327,14 +327,22 @@ def resque_task(
     )
 
 
+def check_task_options(init: str, embedding: str, n_init: int) -> None:
+    """Raise UsageError where an option of `resque_task` is not one of those it takes."""
+    if init not in ("centroids", "k-means++"):
+        raise UsageError(f"init is {init!r}; expected 'centroids' or 'k-means++'")
+    if embedding not in ("averaged", "flattened"):
+        raise UsageError(f"embedding is {embedding!r}; expected 'averaged' or 'flattened'")
+    if n_init < 1:
+        raise UsageError(f"n_init is {n_init}; expected at least 1")
+
+
 def _embed(embeddings: Any, embedding: str, channel_axis: int) -> NDArray[Any]:
     if embedding == "averaged":
         x = as_vectors(embeddings, channel_axis, "embeddings")
-    elif embedding == "flattened":
+    else:
         x = as_numpy(embeddings, "embeddings")
         x = x.reshape(len(x), -1)
-    else:
-        raise ValueError(f"embedding is {embedding!r}; expected 'averaged' or 'flattened'")
     if not len(x):
         raise ValueError("embeddings has no samples")
     x = x.astype(np.float32 if x.dtype == np.float32 else np.float64, copy=False)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from resque.errors import ResqueError, explain
+from resque.errors import ResqueError, UsageError, explain
 from resque.labels import real_names
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
@@ -138,6 +138,8 @@ def _split_revision(text: str) -> tuple[str, str | None]:
     if Path(text).expanduser().exists():
         return str(Path(text).expanduser()), None
     name, _, revision = text.partition("@")
+    if revision and Path(name).expanduser().exists():
+        raise UsageError(f"{name} is a folder here, which has no revisions: leave out @{revision}")
     return name, revision or None
 
 
@@ -312,7 +314,8 @@ def _place(device: str | torch.device, dtype: str) -> tuple[torch.device, str, s
     from accelerate import PartialState
 
     if dtype not in ("auto", "float32", "float16", "bfloat16"):
-        raise ResqueError(f"dtype is {dtype!r}; expected auto, float32, float16 or bfloat16")
+        raise UsageError(f"dtype is {dtype!r}; expected auto, float32, float16 or bfloat16")
+    _check_device(str(device))
     cpu = not torch.accelerator.is_available() or str(device) == "cpu"
     state = PartialState(cpu=True) if cpu else PartialState()
     where = state.device if str(device) == "auto" else torch.device(device)
@@ -321,6 +324,13 @@ def _place(device: str | torch.device, dtype: str) -> tuple[torch.device, str, s
         dtype = "bfloat16" if modern else "float32"
         return where, dtype, f"runs on {where} in {dtype} (chosen automatically)"
     return where, dtype, f"runs on {where} in {dtype}"
+
+
+def _check_device(device: str) -> None:
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    known = ("auto", "cpu", *([found.type] if found else []))
+    if device.split(":")[0] not in known:
+        raise UsageError(f"device is {device!r}; this machine has {', '.join(known)}")
 
 
 def _set_padding(module: nn.Module, processor: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resque.errors import UsageError
 from resque.fingerprints import write_whole
 from resque.indices import Score
 
@@ -23,6 +24,18 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
         raise ImportError("figures need matplotlib: pip install 'resque[plots]'") from None
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+
+
+def check_format(path: Path) -> None:
+    """Raise UsageError where a figure cannot be written in the format of this name.
+
+    Raises:
+        ImportError: without matplotlib.
+    """
+    figure, _ = _figure(1, 1)
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".") not in ("", *known):
+        raise UsageError(f"no figure format {path.suffix!r}; known: {', '.join(known)}")
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -49,6 +49,8 @@ class Settings:
             isinstance(self.batch_size, int) and self.batch_size > 0
         ):
             raise UsageError(f"batch_size is {self.batch_size!r}; expected 1 or more, or 'auto'")
+        if self.workers is not None and self.workers < 0:
+            raise UsageError(f"workers is {self.workers}; expected 0 or more")
 
 
 @dataclass

@@ -65,6 +65,10 @@ def estimate(
     from resque.estimation import estimate as measure
     from resque.representations import is_main_process
 
+    if figure:
+        from resque.plots import check_format
+
+        check_format(figure)  # before the pass, not after it
     report = measure(
         model,
         original,

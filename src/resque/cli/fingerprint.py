@@ -76,11 +76,13 @@ def make(
         raise UsageError("give --model, --dataset, and --output or --push-to-hub (see --help)")
     o.prepare(as_json)
     from resque.estimation import fingerprint
-    from resque.fingerprints import check_folder
+    from resque.fingerprints import check_folder, check_repo_id
     from resque.representations import is_main_process
 
     if output:
         check_folder(output)  # before the pass, not after it
+    if push_to_hub:
+        check_repo_id(push_to_hub)
     made = fingerprint(
         model,
         dataset,
