@@ -57,16 +57,17 @@ def speed(rounds, n):
     import torch
 
     import resque
-    from resque.estimation import _classes, _load_data, _load_model, make_options
     from resque.layers import choose_layers
+    from resque.measurement import load_model, match_classes, open_for
+    from resque.options import make_options
     from resque.representations import sum_representations
 
     model, table, batches = build(n)
     parameters = sum(p.numel() for p in model.parameters())
     options = make_options({"progress": False, "batch_size": BATCH, "workers": 0})
-    loaded = _load_model(model, options)
-    data = _load_data(table, loaded, options)
-    classes = _classes(data, loaded, None)
+    loaded = load_model(model, options)
+    data = open_for(loaded, table, options)
+    classes = match_classes(data, loaded, None)
 
     def bare():
         began = time.perf_counter()

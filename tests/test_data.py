@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
-from resque.data import BadRow, as_rgb, iterate, load_data, parse_spec, read_row
+from resque.data import iterate, load_data, parse_spec
+from resque.rows import BadRow, as_rgb, read_row
 
 
 def texts(n=10, **columns):

@@ -270,3 +270,31 @@ def test_bad_models(digits, tmp_path):
     ):
         with pytest.raises((ValueError, TypeError), match=words):
             resque.fingerprint(source, f"{data}#test[:50]", **options())
+
+
+def test_the_pooling_of_the_fingerprint_is_taken(digits, images):
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+        num_labels=10,
+    )
+    model = transformers.ViTForImageClassification(config).eval()
+    rows = images.select(range(60))
+    fp = resque.fingerprint(model, rows, [-1], pooling="mean", **options())
+    with pytest.warns(UserWarning, match="fewer than"):
+        report = resque.estimate(model, fp, rows, **options())
+    assert report.layer.endswith(".1")
+    assert report.results[0].pooling == "mean"
+    assert report.score.value < 1e-6
+
+
+def test_the_command_names_the_fingerprint(digits, tmp_path):
+    model, data = digits
+    resque.fingerprint(model, f"{data}#train", **options()).save_pretrained(tmp_path)
+    report = resque.estimate(model, tmp_path, f"{data}#test", **options())
+    assert f"--original {tmp_path}" in report.command

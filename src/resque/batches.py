@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from resque.data import BadRow, Data, Row, iterate, read_row
+from resque.data import Data, iterate
 from resque.errors import ResqueError
 from resque.models import Model
+from resque.rows import BadRow, Row, read_row
 from resque.shifts import Corruption
 from resque.sums import Ints, Label
 

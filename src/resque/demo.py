@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from resque.estimation import estimate, library_versions
+from resque.estimation import estimate
 from resque.fingerprints import check_folder, write_whole
 from resque.indices import Score
+from resque.measurement import library_versions
 from resque.report import Report, verdict
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -103,3 +104,28 @@ def flags_of(use: Options) -> list[str]:
             for item in value if isinstance(value, list | tuple) else [value]:
                 words += [flag, str(item)]
     return words
+
+
+def command_line(
+    model: str,
+    revision: str | None,
+    words: Mapping[str, str | None],
+    layers: Sequence[str | int] | str | int | None,
+    use: Options,
+) -> str:
+    """Return the command line that measures this again.
+
+    Args:
+        model: id or folder.
+        revision: commit, where known.
+        words: further flags with their values, left out where None.
+        layers: as asked for.
+        use: the options.
+    """
+    command = ["resque", "estimate", "--model", f"{model}@{revision}" if revision else model]
+    for flag, value in words.items():
+        if value is not None:
+            command += [f"--{flag}", value]
+    asked = [] if layers is None else [layers] if isinstance(layers, str | int) else layers
+    command += [f"--layer={layer}" for layer in asked]
+    return shlex.join([*command, *flags_of(use)])

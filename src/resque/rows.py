@@ -1,0 +1,157 @@
+"""Decodes the rows of a data set: images to RGB, sound to mono, texts, arrays, and labels."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resque.columns import Columns
+from resque.data import Data
+from resque.errors import ResqueError
+from resque.sums import Label
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sample.
+
+    Attributes:
+        index: its position in the split.
+        inputs: RGB image, text, pair of texts, (T,) float32 audio, or arrays by column.
+        label: class id or name; None where the data set gives none (−1, missing, not asked).
+    """
+
+    index: int
+    inputs: Any
+    label: Label | None
+
+
+class BadRow(ResqueError):
+    """A row that cannot be read; its text begins with the row's number."""
+
+
+def read_row(data: Data, index: int, row: dict[str, Any], sampling_rate: int | None = None) -> Row:
+    """Decode a raw row.
+
+    Args:
+        data: the data set.
+        index: the row's position.
+        row: as `iterate` gives it.
+        sampling_rate: Hz that audio is resampled to.
+
+    Raises:
+        BadRow: where an input cannot be decoded.
+    """
+    columns = data.columns
+    label = None if columns.label is None else _label(row[columns.label], columns, index)
+    try:
+        if columns.modality == "tensor":
+            inputs: Any = {name: _array(row[name]) for name in columns.inputs}
+        elif columns.modality == "image":
+            inputs = _image(row[columns.inputs[0]])
+        elif columns.modality == "audio":
+            inputs = _audio(row[columns.inputs[0]], sampling_rate)
+        else:
+            inputs = _text([row[name] for name in columns.inputs])
+    except Exception as error:
+        text = str(error).split(" <_io.")[0].strip().splitlines() or [type(error).__name__]
+        raise BadRow(f"row {index} of {data.spec} cannot be read: {text[0][:200]}") from error
+    return Row(index, inputs, label)
+
+
+def _label(value: Any, columns: Columns, index: int) -> Label | None:
+    if value is None or (isinstance(value, int) and value < 0 and columns.label_names):
+        return None
+    if value == -1:
+        return None
+    if isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, int | str):
+        raise BadRow(f"row {index}: the label is {value!r}; expected an int or a string")
+    return value
+
+
+def _image(value: Any) -> Any:
+    """Return an RGB PIL image from encoded bytes, a path, a PIL image or a uint8 array."""
+    from PIL import Image
+
+    if isinstance(value, dict):
+        source = io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]
+        with Image.open(source) as image:
+            image.load()
+            return as_rgb(image)
+    if isinstance(value, Image.Image):
+        return as_rgb(value)
+    array = np.asarray(value)
+    if array.ndim not in (2, 3) or array.dtype.kind not in "iu" or array.min() < 0:
+        raise ValueError(f"an image of shape {array.shape}, {array.dtype}; expected 8-bit pixels")
+    return as_rgb(Image.fromarray(array.astype(np.uint8)))
+
+
+def as_rgb(image: Any) -> Any:
+    """Return the image in RGB, 8 bits; alpha is dropped, 16-bit greys keep their upper 8 bits.
+
+    Raises:
+        ValueError: for images of floats.
+    """
+    from PIL import Image
+
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F":
+        raise ValueError("an image of floats; expected 8 or 16 bits")
+    if image.mode.startswith("I"):
+        array = np.asarray(image).astype(np.int64) >> 8
+        image = Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _text(values: list[Any]) -> Any:
+    for value in values:
+        if not isinstance(value, str):
+            raise ValueError(f"the text is {value!r}")
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _array(value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iufb":
+        raise ValueError(f"an array of {array.dtype}; expected numbers, all rows equally long")
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _audio(value: Any, sampling_rate: int | None) -> Any:
+    """Return mono float32 audio (T,), resampled, from WAV bytes, a path, a dict or an array."""
+    if not isinstance(value, dict):
+        return np.asarray(value, np.float32)
+    if "array" in value:
+        samples, rate = np.asarray(value["array"], np.float32), value["sampling_rate"]
+    else:
+        samples, rate = _decode_audio(value)
+    if sampling_rate and rate != sampling_rate:
+        from scipy.signal import resample_poly
+
+        divisor = int(np.gcd(int(rate), sampling_rate))
+        samples = resample_poly(samples, sampling_rate // divisor, int(rate) // divisor)
+    return np.asarray(samples, np.float32)
+
+
+def _decode_audio(value: dict[str, Any]) -> tuple[Any, int]:
+    """Decode WAV with scipy; other formats with datasets' own decoder, which needs torchcodec."""
+    from scipy.io import wavfile
+
+    raw = value.get("bytes") or Path(value["path"]).read_bytes()
+    if raw[:4] not in (b"RIFF", b"RIFX"):
+        import datasets
+
+        decoded = datasets.Audio().decode_example(value)
+        return np.asarray(decoded["array"], np.float32), int(decoded["sampling_rate"])
+    rate, samples = wavfile.read(io.BytesIO(raw))
+    if samples.dtype.kind != "f":
+        bias = 128 if samples.dtype == np.uint8 else 0
+        samples = (samples.astype(np.float32) - bias) / float(np.iinfo(samples.dtype).max)
+    return (samples.mean(axis=1) if samples.ndim == 2 else samples), int(rate)
