@@ -188,10 +188,12 @@ class Batches(IterableDataset[Batch]):
             rows, size = iterate(self.data, self.batch_size, part, parts), self.batch_size
             part, parts = 0, 1
         while window := list(itertools.islice(rows, size)):
-            yield from itertools.islice(self._window(window), part, None, parts)
+            yield from self._window(window, part, parts)
 
-    def _window(self, window: list[tuple[int, dict[str, Any]]]) -> Iterator[Batch]:
-        """Yield what was left out of a window of rows, then its batches."""
+    def _window(
+        self, window: list[tuple[int, dict[str, Any]]], part: int, parts: int
+    ) -> Iterator[Batch]:
+        """Yield one of `parts` shares of a window: its batches; in share 0, what was left out."""
         rows, bad, empty, unlabelled = [], [], 0, 0
         for index, raw in window:
             try:
@@ -209,8 +211,9 @@ class Batches(IterableDataset[Batch]):
                 rows.append(row)
         if self.encoder.modality == "text":
             rows.sort(key=_length)
-        yield Batch(np.zeros(0, np.int64), [], {}, 0, empty, unlabelled, tuple(bad))
-        for start in range(0, len(rows), self.batch_size):
+        if part == 0:
+            yield Batch(np.zeros(0, np.int64), [], {}, 0, empty, unlabelled, tuple(bad))
+        for start in range(part * self.batch_size, len(rows), parts * self.batch_size):
             yield self._encode(rows[start : start + self.batch_size])
 
     def _read(self, index: int, raw: dict[str, Any]) -> Row:
