@@ -32,21 +32,20 @@ def hub(digits):
         yield hub
 
 
-def environment(hub, tmp_path, **extra):
+def environment(hub, tmp_path):
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
         "HF_ENDPOINT": hub.address,
         "HF_HOME": str(tmp_path / "home"),
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        **extra,
     }
 
 
 def call(hub, tmp_path, *arguments, **extra):
     return subprocess.run(
         [*RUN, *arguments],
-        env=environment(hub, tmp_path, **extra),
+        env=environment(hub, tmp_path) | extra,
         capture_output=True,
         text=True,
         timeout=240,
@@ -106,3 +105,15 @@ def test_the_metric_by_its_id(hub, tmp_path):
         env=environment(hub, tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert "'resque_task': 0.0" in done.stdout, done.stderr
+
+
+def test_publishing_where_nothing_listens(hub, tmp_path, digits):
+    model, data = digits
+    done = call(
+        hub, tmp_path, "fingerprint", "--model", model, "--dataset", f"{data}#test[:60]",
+        "--push-to-hub", "org/digits-resnet", HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN="hf_x",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "'org/digits-resnet'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "defect" not in done.stderr

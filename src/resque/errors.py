@@ -29,7 +29,7 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
 
     Args:
         error: what the library raised.
-        kind: "model" or "data set".
+        kind: "model", "data set" or "repository".
         name: its id or folder, as the user gave it.
     """
     chain = list(_chain(error))
@@ -59,7 +59,9 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
             f"{where} is not a folder here, not in the cache, and the Hub cannot be reached "
             "(is HF_HUB_OFFLINE set?)"
         )
-    return ResqueError(f"{where} cannot be loaded: {_first_line(chain[0])}")
+    if "LocalTokenNotFoundError" in names or "401" in text or "403" in text:
+        return ResqueError(f"{where}: the Hub refuses ({_first_line(chain[0])}); {_LOGIN}")
+    return ResqueError(f"{where} cannot be loaded or written: {_first_line(chain[0])}")
 
 
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from resque.errors import ResqueError, UsageError
+from resque.errors import ResqueError, UsageError, explain
 from resque.indices import Score, resque_dist_of_sums
 from resque.sums import ClassSums, Label
 
@@ -252,20 +252,27 @@ class Fingerprint:
 
         Returns:
             The commit's (or the pull request's) address.
+
+        Raises:
+            ResqueError: where the Hub cannot be reached or refuses.
         """
         from huggingface_hub import HfApi
 
         check_repo_id(repo_id)
         api = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            commit = api.upload_file(
-                path_or_fileobj=self.save_pretrained(folder),
-                path_in_repo=FILE_NAME,
-                repo_id=repo_id,
-                create_pr=create_pr,
-                commit_message=commit_message,
-            )
+            path = self.save_pretrained(folder)
+            try:
+                api.create_repo(repo_id, private=private, exist_ok=True)
+                commit = api.upload_file(
+                    path_or_fileobj=path,
+                    path_in_repo=FILE_NAME,
+                    repo_id=repo_id,
+                    create_pr=create_pr,
+                    commit_message=commit_message,
+                )
+            except Exception as error:
+                raise explain(error, "repository", repo_id) from error
         return str(commit.pr_url if create_pr else commit.commit_url)
 
 
@@ -348,8 +355,6 @@ def _named(sums: ClassSums, names: tuple[str, ...] | None) -> ClassSums:
 def _download(repo_id: str, revision: str | None, token: str | None) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError
-
-    from resque.errors import explain
 
     try:
         return Path(hf_hub_download(repo_id, FILE_NAME, revision=revision, token=token))

@@ -224,7 +224,9 @@ def _forward(
     from tqdm.auto import tqdm
 
     if corruption is not None and data.columns.modality != "image":
-        raise UsageError(f"corruption {corruption} is for images; the data is {_what(data)}")
+        raise UsageError(
+            f"corruption {corruption} is for images; the data is {data.columns.modality}"
+        )
     began = time.perf_counter()
     rank, world = _rank_and_world()
     batches = iter(_loader(model, data, corruption, need_labels, settings, rank, world))
@@ -240,10 +242,6 @@ def _forward(
             yield _run(model, taps, batch)
             bar.update(len(batch.labels) + batch.empty + batch.unlabelled + len(batch.bad))
     times.total += time.perf_counter() - began
-
-
-def _what(data: Data) -> str:
-    return data.columns.modality
 
 
 def _loader(
