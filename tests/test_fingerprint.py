@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from resque import Fingerprint, resque_dist
-from resque.fingerprints import FILE_NAME, Counts, Header, Source, write_whole
+from resque.files import write_whole
+from resque.fingerprints import FILE_NAME, Counts, Header, Source
 from resque.sums import ClassSums
 
 HEADER = Header(

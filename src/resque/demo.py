@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from resque.estimation import estimate
-from resque.fingerprints import check_folder, write_whole
+from resque.files import check_folder, write_whole
 from resque.indices import Score
 from resque.measurement import library_versions
 from resque.report import Report, verdict

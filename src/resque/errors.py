@@ -60,8 +60,8 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
             "(is HF_HUB_OFFLINE set?)"
         )
     if "LocalTokenNotFoundError" in names or "401" in text or "403" in text:
-        return ResqueError(f"{where}: the Hub refuses ({_first_line(chain[0])}); {_LOGIN}")
-    return ResqueError(f"{where} cannot be loaded or written: {_first_line(chain[0])}")
+        return ResqueError(f"{where}: the Hub refuses ({first_line(chain[0])}); {_LOGIN}")
+    return ResqueError(f"{where} cannot be loaded or written: {first_line(chain[0])}")
 
 
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
@@ -73,6 +73,7 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:400]

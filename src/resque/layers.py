@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from resque.errors import ResqueError, UsageError, near
 from resque.models import Model, find_head
 
-Pooling = Literal["auto", "mean", "cls", "last", "official"]
 POOLINGS = ("auto", "mean", "cls", "last", "official")
 
 
@@ -126,7 +125,7 @@ def hidden_layers(module: nn.Module) -> list[str]:
         name, part = outer[-1]
         return [f"{name}.{i}" for i in range(len(part))]
     prefix = ""
-    while len(children := [(n, c) for n, c in module.named_children()]) == 1:
+    while len(children := list(module.named_children())) == 1:
         prefix, module = f"{prefix}{children[0][0]}.", children[0][1]
     return [prefix + name for name, _ in children] or [prefix.rstrip(".")]
 

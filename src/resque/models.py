@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from resque.errors import ResqueError, UsageError, explain
+from resque.errors import ResqueError, UsageError, explain, first_line
 from resque.labels import real_names
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
@@ -218,7 +218,7 @@ def _explain_weights(error: Exception, source: str) -> ResqueError:
         if not any(folder.glob("*.safetensors")):
             return ResqueError(f"{source} holds no weights (no model.safetensors)")
         if "safetensor" in text.lower() or type(error).__name__ == "SafetensorError":
-            return ResqueError(f"the weights in {source} are damaged: {text.splitlines()[0]}")
+            return ResqueError(f"the weights in {source} are damaged: {first_line(error)}")
     elif "safetensors" in text and "does not appear to have" in text:
         if "pytorch_model.bin" in text or ".bin" in text:
             return _pickled(source, "pytorch_model.bin")
@@ -271,7 +271,7 @@ def _load_processor(
             raise explain(error, "model", source) from error
         raise ResqueError(
             f"model {source!r} brings no {modality} processor that can be loaded "
-            f"({str(error).splitlines()[0][:200]}); give one with processor="
+            f"({first_line(error)}); give one with processor="
         ) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resque.errors import UsageError
-from resque.fingerprints import write_whole
+from resque.files import write_whole
 from resque.indices import Score
 
 if TYPE_CHECKING:

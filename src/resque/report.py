@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resque.fingerprints import Counts, write_whole
+from resque.files import write_whole
+from resque.fingerprints import Counts
 from resque.indices import Score
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 
 from resque.columns import Columns
 from resque.data import Data
-from resque.errors import ResqueError
+from resque.errors import ResqueError, first_line
 from resque.sums import Label
 
 
@@ -58,8 +58,8 @@ def read_row(data: Data, index: int, row: dict[str, Any], sampling_rate: int | N
         else:
             inputs = _text([row[name] for name in columns.inputs])
     except Exception as error:
-        text = str(error).split(" <_io.")[0].strip().splitlines() or [type(error).__name__]
-        raise BadRow(f"row {index} of {data.spec} cannot be read: {text[0][:200]}") from error
+        why = first_line(error).split(" <_io.")[0]
+        raise BadRow(f"row {index} of {data.spec} cannot be read: {why}") from error
     return Row(index, inputs, label)
 
 

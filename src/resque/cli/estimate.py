@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,8 +22,10 @@ On the Hub: `--model ORG/NAME@REVISION`, `--original ORG/NAME:CONFIG#SPLIT`.
 """
 
 
+@o.takes_pass_options
 def estimate(
     model: o.Model,
+    options: dict[str, Any],
     original: Annotated[
         str | None,
         typer.Option(
@@ -35,25 +37,11 @@ def estimate(
     task: Annotated[str | None, typer.Option(help="A new task's labelled data.")] = None,
     corruption: o.Corruption = None,
     layer: o.Layers = None,
-    pooling: o.Pooling = "auto",
-    labels: o.Labels = "auto",
-    label_column: o.LabelColumn = None,
-    input_column: o.InputColumns = None,
-    max_samples: o.MaxSamples = None,
     init: Annotated[str, typer.Option(help="RESQUE_task: centroids or k-means++.")] = "centroids",
     embedding: Annotated[
         str, typer.Option(help="RESQUE_task: averaged or flattened.")
     ] = "averaged",
     n_init: Annotated[int, typer.Option(help="RESQUE_task: starts of k-means++.")] = 10,
-    groups: o.Groups = 16,
-    streaming: o.Streaming = False,
-    seed: o.Seed = 0,
-    batch_size: o.BatchSize = "32",
-    workers: o.Workers = None,
-    skip_bad_rows: o.SkipBadRows = False,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    trust_remote_code: o.TrustRemoteCode = False,
     output: Annotated[Path | None, typer.Option(help="Write the report there, as JSON.")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Draw the report there (.png, .svg, .pdf).")
@@ -79,20 +67,7 @@ def estimate(
         init=init,
         embedding=embedding,
         n_init=n_init,
-        pooling=pooling,
-        labels=labels,
-        label_column=label_column,
-        input_columns=input_column or None,
-        max_samples=max_samples,
-        groups=groups,
-        streaming=streaming,
-        seed=seed,
-        batch_size=o.batch_size(batch_size),
-        workers=workers,
-        skip_bad_rows=skip_bad_rows,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
+        **options,
     )
     if not is_main_process():
         return

@@ -36,8 +36,10 @@ Output = Annotated[Path, typer.Option(help="Folder that resque.safetensors is wr
 
 
 @app.callback()
+@o.takes_pass_options
 def make(
     context: typer.Context,
+    options: dict[str, Any],
     model: Annotated[str, typer.Option(help="ID_OR_FOLDER\\[@REVISION].")] = "",
     dataset: Annotated[
         str, typer.Option(help="ID_OR_FOLDER\\[@REVISION]\\[:CONFIG]\\[#SPLIT].")
@@ -51,20 +53,6 @@ def make(
     ] = None,
     corruption: o.Corruption = None,
     layer: o.Layers = None,
-    pooling: o.Pooling = "auto",
-    labels: o.Labels = "auto",
-    label_column: o.LabelColumn = None,
-    input_column: o.InputColumns = None,
-    max_samples: o.MaxSamples = None,
-    groups: o.Groups = 16,
-    streaming: o.Streaming = False,
-    seed: o.Seed = 0,
-    batch_size: o.BatchSize = "32",
-    workers: o.Workers = None,
-    skip_bad_rows: o.SkipBadRows = False,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    trust_remote_code: o.TrustRemoteCode = False,
     as_json: o.Json = False,
 ) -> None:
     """Make the fingerprint of a data set in one inference pass."""
@@ -76,7 +64,8 @@ def make(
         raise UsageError("give --model, --dataset, and --output or --push-to-hub (see --help)")
     o.prepare(as_json)
     from resque.estimation import fingerprint
-    from resque.fingerprints import check_folder, check_repo_id
+    from resque.files import check_folder
+    from resque.fingerprints import check_repo_id
     from resque.representations import is_main_process
 
     if output:
@@ -89,20 +78,7 @@ def make(
         layer or None,
         corruption=corruption,
         shard=shard,
-        pooling=pooling,
-        labels=labels,
-        label_column=label_column,
-        input_columns=input_column or None,
-        max_samples=max_samples,
-        groups=groups,
-        streaming=streaming,
-        seed=seed,
-        batch_size=o.batch_size(batch_size),
-        workers=workers,
-        skip_bad_rows=skip_bad_rows,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
+        **options,
     )
     if not is_main_process():
         return

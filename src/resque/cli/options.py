@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import logging
 import os
 import sys
 import warnings
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -59,12 +62,8 @@ Corruption = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-def batch_size(text: str) -> int | str:
-    """Return the number, or "auto".
-
-    Raises:
-        UsageError: for anything else.
-    """
+def _batch_size(text: str) -> int | str:
+    """Return the number, or "auto"."""
     from resque.errors import UsageError
 
     if text == "auto":
@@ -72,6 +71,64 @@ def batch_size(text: str) -> int | str:
     if not text.isdigit() or int(text) < 1:
         raise UsageError(f"--batch-size is {text!r}; expected 1 or more, or auto")
     return int(text)
+
+
+def pass_options(
+    pooling: Pooling = "auto",
+    labels: Labels = "auto",
+    label_column: LabelColumn = None,
+    input_column: InputColumns = None,
+    max_samples: MaxSamples = None,
+    groups: Groups = 16,
+    streaming: Streaming = False,
+    seed: Seed = 0,
+    batch_size: BatchSize = "32",
+    workers: Workers = None,
+    skip_bad_rows: SkipBadRows = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+) -> dict[str, Any]:
+    """Return the flags of a pass as keyword arguments of `resque.estimate`."""
+    return {
+        "pooling": pooling,
+        "labels": labels,
+        "label_column": label_column,
+        "input_columns": input_column or None,
+        "max_samples": max_samples,
+        "groups": groups,
+        "streaming": streaming,
+        "seed": seed,
+        "batch_size": _batch_size(batch_size),
+        "workers": workers,
+        "skip_bad_rows": skip_bad_rows,
+        "device": device,
+        "dtype": dtype,
+        "trust_remote_code": trust_remote_code,
+    }
+
+
+def takes_pass_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of `pass_options`; it gets what they return as `options`."""
+    own = [p for p in _parameters(command) if p.name != "options"]
+    shared = _parameters(pass_options)
+
+    @functools.wraps(command)
+    def with_flags(**given: Any) -> None:
+        flags = {p.name: given.pop(p.name) for p in shared}
+        command(**given, options=pass_options(**flags))
+
+    both = [*own, *shared]
+    with_flags.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {p.name: p.annotation for p in both}
+    return with_flags
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    types = get_type_hints(function, include_extras=True)
+    found = inspect.signature(function).parameters.values()
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [p.replace(annotation=types[p.name], kind=keyword) for p in found]
 
 
 def prepare(as_json: bool) -> None:
