@@ -133,7 +133,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             content = self.hub.files[repo, path]
             etag = hashlib.sha256(content).hexdigest()
-            self._send(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": self.hub.sha(repo)})
+            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": self.hub.sha(repo)}
+            found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            if not found:
+                self._send(200, content, headers)
+                return
+            start, size = int(found[1]), len(content)
+            stop = min(int(found[2] or size - 1), size - 1)
+            headers["Content-Range"] = f"bytes {start}-{stop}/{size}"
+            self._send(206, content[start : stop + 1], headers)
 
     def _known(self, repo: str, revision: str) -> bool:
         return revision in ("", "main", self.hub.sha(repo), *self.hub.old.get(repo, ()))

@@ -107,6 +107,18 @@ def test_the_metric_by_its_id(hub, tmp_path):
     assert "'resque_task': 0.0" in done.stdout, done.stderr
 
 
+def test_a_stream_gives_what_a_download_gives(hub, tmp_path):
+    command = ["estimate", "--model", "org/digits-resnet", "--original", "org/digits#train"]
+    command += ["--shifted", "org/digits#test", "--json"]
+    found = []
+    for i, flags in enumerate(([], ["--streaming"])):
+        done = call(hub, tmp_path / str(i), *command, *flags)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout)["resque_dist"])
+    assert found[0] == found[1]
+    assert not list((tmp_path / "1").rglob("*.arrow"))
+
+
 def test_publishing_where_nothing_listens(hub, tmp_path, digits):
     model, data = digits
     done = call(
