@@ -13,7 +13,7 @@ from resque import Fingerprint
 SCRIPT = """
 import sys
 import resque
-from resque.representations import is_main_process
+from resque.processes import is_main_process
 
 model, data, output = sys.argv[1:]
 rows, options = f"{data}#test[:101]", {"device": "cpu", "batch_size": 8, "progress": False}

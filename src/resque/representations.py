@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +20,10 @@ from resque.fingerprints import GROUPS, Counts
 from resque.labels import ClassMap
 from resque.layers import Layer, Taps
 from resque.models import Model
+from resque.processes import fit_memory, on_all, rank_and_world
 from resque.shifts import Corruption
 from resque.sums import ClassSums, Ints, Label
 
-T = TypeVar("T")
-FIRST_AUTO_BATCH = 256
 WORKERS_FROM = 2_000  # rows below which starting data-loader workers costs more than they save
 
 
@@ -146,7 +145,7 @@ def sum_representations(
                 part.sums[name].add(vectors, keys, out.batch.indices)
         return part
 
-    total = _add_parts(_on_all(lambda: _fit_memory(run, settings.batch_size)))
+    total = _add_parts(on_all(lambda: fit_memory(run, settings.batch_size)))
     _check_any(total.counts, data)
     return total
 
@@ -188,7 +187,7 @@ def collect_representations(
             times,
         )
 
-    total = _join(_on_all(lambda: _fit_memory(run, settings.batch_size)))
+    total = _join(on_all(lambda: fit_memory(run, settings.batch_size)))
     _check_any(total.counts, data)
     return total
 
@@ -228,7 +227,7 @@ def _forward(
             f"corruption {corruption} is for images; the data is {data.columns.modality}"
         )
     began = time.perf_counter()
-    rank, world = _rank_and_world()
+    rank, world = rank_and_world()
     batches = iter(_loader(model, data, corruption, need_labels, settings, rank, world))
     total = None if data.n_rows is None else -(-(data.n_rows - rank) // world)
     hide = None if settings.progress and rank == 0 else True  # None: shown on terminals only
@@ -318,63 +317,6 @@ def _keys(out: _Output, classes: ClassMap, labels: str) -> list[Label]:
     if out.logits is None or out.logits.shape[1] != len(classes.keys):
         raise ResqueError("the model predicts no classes, so that labels must come from the data")
     return [classes.keys[i] for i in out.logits.argmax(dim=1).tolist()]
-
-
-def _fit_memory(run: Callable[[int], T], batch_size: int | str) -> T:
-    """Run with the batch size; "auto" starts again with half of it where memory does not do."""
-    size = FIRST_AUTO_BATCH if batch_size == "auto" else int(batch_size)
-    while True:
-        try:
-            return run(size)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if batch_size != "auto" or size == 1:
-                raise ResqueError(
-                    f"out of memory with batches of {size}: take a smaller --batch-size, or "
-                    "--batch-size auto"
-                ) from error
-        size //= 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(words in str(error) for words in ("can't allocate memory", "out of memory"))
-
-
-def _rank_and_world() -> tuple[int, int]:
-    from accelerate import PartialState
-
-    state = PartialState()
-    return state.process_index, state.num_processes
-
-
-def is_main_process() -> bool:
-    """Return whether this process is the one that reports."""
-    return _rank_and_world()[0] == 0
-
-
-def _on_all(run: Callable[[], T]) -> list[T]:
-    """Run on every process and return all results; where one fails, all fail with its error."""
-    from accelerate.utils import gather_object
-
-    if _rank_and_world()[1] == 1:
-        return [run()]
-    result: T | None = None
-    error: Exception | None = None
-    try:
-        result = run()
-    except Exception as raised:
-        error = raised
-    failed = [text for text in gather_object([None if error is None else str(error)]) if text]
-    if error is not None:
-        raise error
-    if failed:
-        raise ResqueError(f"another process failed: {failed[0]}")
-    return list(gather_object([result]))
 
 
 def _add_parts(parts: list[Part]) -> Part:

@@ -51,7 +51,7 @@ def estimate(
     """Measure how far a shift, or a new task, is from what the model knows."""
     o.prepare(as_json)
     from resque.estimation import estimate as measure
-    from resque.representations import is_main_process
+    from resque.processes import is_main_process
 
     if figure:
         from resque.plots import check_format

@@ -66,7 +66,7 @@ def make(
     from resque.estimation import fingerprint
     from resque.files import check_folder
     from resque.fingerprints import check_repo_id
-    from resque.representations import is_main_process
+    from resque.processes import is_main_process
 
     if output:
         check_folder(output)  # before the pass, not after it
