@@ -39,6 +39,28 @@ class DataSpec:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A data set that was opened, before a split of it is chosen.
+
+    Attributes:
+        rows: its splits by name, or its only one.
+        spec: where it is from.
+    """
+
+    rows: Any
+    spec: DataSpec
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of its splits; empty where it has one only."""
+        return tuple(map(str, self.rows)) if isinstance(self.rows, dict) else ()
+
+    def at(self, split: str | None) -> Source:
+        """The same with another split chosen, as `NAME` or `NAME[START:STOP]`."""
+        return replace(self, spec=replace(self.spec, split=split))
+
+
+@dataclass(frozen=True)
 class Data:
     """An opened data set.
 
@@ -82,13 +104,37 @@ def parse_spec(text: str) -> DataSpec:
     return DataSpec(path, rest["revision"], rest["config"], rest["split"])
 
 
+def open_source(data: Any, *, streaming: bool = False, token: str | None = None) -> Source:
+    """Open a data set with all its splits.
+
+    Args:
+        data: a spec, folder, file, `Dataset`, `IterableDataset`, dict of these, or a `Source`.
+        streaming: read from the Hub as it goes, keeping nothing.
+        token: for the Hub.
+
+    Raises:
+        ResqueError: where it is not there, with what is.
+        TypeError: where data is nothing of that.
+    """
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, str | Path):
+        spec = parse_spec(str(data))
+        return Source(_load(spec, streaming, token), spec)
+    if hasattr(data, "features") or isinstance(data, dict):
+        return Source(data, DataSpec(f"<{type(data).__name__}>"))
+    raise TypeError(
+        f"the data set is a {type(data).__name__}; expected an id, a folder or a Dataset"
+    )
+
+
 def open_data(
     data: Any, *, streaming: bool = False, token: str | None = None
 ) -> tuple[Any, DataSpec, int]:
     """Open one split of a data set.
 
     Args:
-        data: a spec, folder, file, `Dataset`, `IterableDataset` or dict of these.
+        data: as for `open_source`.
         streaming: read from the Hub as it goes, keeping nothing.
         token: for the Hub.
 
@@ -99,16 +145,8 @@ def open_data(
         ResqueError: where it is not there, with what is.
         TypeError: where data is nothing of that.
     """
-    if isinstance(data, str | Path):
-        spec = parse_spec(str(data))
-        rows = _load(spec, streaming, token)
-    elif hasattr(data, "features") or isinstance(data, dict):
-        spec, rows = DataSpec(f"<{type(data).__name__}>"), data
-    else:
-        raise TypeError(
-            f"the data set is a {type(data).__name__}; expected an id, a folder or a Dataset"
-        )
-    rows, spec, start = _pick_split(rows, spec)
+    source = open_source(data, streaming=streaming, token=token)
+    rows, spec, start = _pick_split(source.rows, source.spec)
     return rows, replace(spec, revision=_commit(rows, spec)), start
 
 
@@ -236,7 +274,7 @@ def load_data(
     """Open a data set, find its columns and choose its rows.
 
     Args:
-        data: as for `open_data`.
+        data: as for `open_source`.
         modality: what the model takes: "image", "text", "audio" or "tensor".
         input_columns: the user's choice, found by feature and name where None.
         label_column: the user's choice, found by feature and name where None.

@@ -47,7 +47,7 @@ def read_row(data: Data, index: int, row: dict[str, Any], sampling_rate: int | N
         BadRow: where an input cannot be decoded.
     """
     columns = data.columns
-    label = None if columns.label is None else _label(row[columns.label], columns, index)
+    label = None if columns.label is None else read_label(row[columns.label], columns, index)
     try:
         if columns.modality == "tensor":
             inputs: Any = {name: _array(row[name]) for name in columns.inputs}
@@ -63,7 +63,12 @@ def read_row(data: Data, index: int, row: dict[str, Any], sampling_rate: int | N
     return Row(index, inputs, label)
 
 
-def _label(value: Any, columns: Columns, index: int) -> Label | None:
+def read_label(value: Any, columns: Columns, index: int) -> Label | None:
+    """Return a row's label, or None where it has none (missing, or −1).
+
+    Raises:
+        BadRow: where it is neither an int nor a string.
+    """
     if value is None or (isinstance(value, int) and value < 0 and columns.label_names):
         return None
     if value == -1:
