@@ -13,6 +13,14 @@ class UsageError(ResqueError):
     """An argument or option that is asked for wrongly: exit code 2 at the command line."""
 
 
+class Stopped(ResqueError):
+    """A run that was asked to stop, and saved what it had: exit code 128 + the signal."""
+
+    def __init__(self, signal: int, text: str) -> None:
+        super().__init__(text)
+        self.exit_code = 128 + signal
+
+
 def near(name: str, known: Iterable[str], n: int = 5) -> list[str]:
     """Return the known names most like this one, the nearest first.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resque.errors import ResqueError
+from resque.errors import ResqueError, first_line
 
 
 def write_whole(target: Path, write: Callable[[Path], Any]) -> Path:
@@ -49,3 +50,26 @@ def check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise ResqueError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def write_folder(target: Path, write: Callable[[Path], Any]) -> Path:
+    """Let `write` fill a folder beside the target, then put it in the target's place.
+
+    Raises:
+        ResqueError: where it cannot be written; the target is then as it was.
+    """
+    staged = target.with_name(f".{target.name}-new")
+    old = target.with_name(f".{target.name}-old")
+    try:
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        write(staged)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(staged, target)
+    except Exception as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise ResqueError(f"cannot write {target}: {reason}") from error
+    shutil.rmtree(old, ignore_errors=True)
+    return target
