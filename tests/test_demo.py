@@ -7,7 +7,7 @@ import re
 import shlex
 
 from resque import cli
-from resque.cli import estimate, fingerprint
+from resque.cli import estimate, fingerprint, retrain
 
 
 def test_demo(tmp_path, capsys, monkeypatch):
@@ -27,7 +27,9 @@ def test_demo(tmp_path, capsys, monkeypatch):
     odd, ink = (task["resque_task"]["value"] for task in report["tasks"])
     assert odd < ink
 
-    examples = re.findall("`(resque .+)`", estimate.EXAMPLES + fingerprint.EXAMPLES)
+    examples = re.findall(
+        "`(resque .+)`", estimate.EXAMPLES + fingerprint.EXAMPLES + retrain.EXAMPLES
+    )
     commands = [shlex.split(line)[1:] for line in examples if line != "resque demo"]
-    assert len(commands) == 7
-    assert [cli.run(command) for command in commands] == [0] * 7
+    assert len(commands) == 10
+    assert [cli.run(command) for command in commands] == [0] * 10

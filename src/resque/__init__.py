@@ -6,28 +6,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resque.callback import CostCallback
     from resque.estimation import estimate, fingerprint
     from resque.fingerprints import Fingerprint
     from resque.indices import Score, resque_dist, resque_task
+    from resque.records import CostRecord, read_records
     from resque.report import Report
 
 __version__ = "0.1.0"
 __all__ = [
+    "CostCallback",
+    "CostRecord",
     "Fingerprint",
     "Report",
     "Score",
     "estimate",
     "fingerprint",
+    "read_records",
     "resque_dist",
     "resque_task",
 ]
 
 _HOMES = {
+    "CostCallback": "resque.callback",
+    "CostRecord": "resque.records",
     "Fingerprint": "resque.fingerprints",
     "Report": "resque.report",
     "Score": "resque.indices",
     "estimate": "resque.estimation",
     "fingerprint": "resque.estimation",
+    "read_records": "resque.records",
     "resque_dist": "resque.indices",
     "resque_task": "resque.indices",
 }

@@ -120,7 +120,7 @@ def load_model(
         revision=revision,
         modality=modality,
         processor=processor,
-        weights=_digest(module),
+        weights=digest_of(module),
         preprocessing=_describe(processor),
         class_names=names,
         n_classes=n_classes,
@@ -282,7 +282,7 @@ def _n_classes(module: nn.Module) -> int | None:
     return n if n > 1 else None
 
 
-def _digest(module: nn.Module) -> str:
+def digest_of(module: nn.Module) -> str:
     """Return a digest of names, shapes and up to 64 evenly spaced values of each parameter."""
     digest = hashlib.sha256()
     for name, tensor in module.named_parameters():

@@ -32,13 +32,15 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    from resque.errors import UsageError
+    from resque.errors import Stopped, UsageError
 
     if type(error).__name__ == "Abort":
         return _tell("interrupted; nothing was left half-written", INTERRUPTED)
     if hasattr(error, "exit_code") and hasattr(error, "show"):  # wrong flags, told by typer
         error.show()
         return ASKED_WRONGLY
+    if isinstance(error, Stopped):
+        return _tell(str(error), error.exit_code)
     if isinstance(error, UsageError):
         return _tell(str(error), ASKED_WRONGLY)
     if isinstance(error, ValueError | TypeError | ImportError | OSError):
@@ -58,7 +60,7 @@ def _tell(text: str, code: int) -> int:
 def _command() -> Any:
     import typer
 
-    from resque.cli import demo, estimate, fingerprint, metric
+    from resque.cli import demo, estimate, fingerprint, metric, retrain
 
     app = typer.Typer(
         name="resque",
@@ -80,6 +82,7 @@ def _command() -> Any:
     app.command("estimate", epilog=estimate.EXAMPLES)(estimate.estimate)
     app.add_typer(fingerprint.app, name="fingerprint")
     app.add_typer(metric.app, name="metric")
+    app.command("retrain", epilog=retrain.EXAMPLES)(retrain.retrain)
     app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
     return typer.main.get_command(app)
 

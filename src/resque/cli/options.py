@@ -62,7 +62,7 @@ Corruption = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-def _batch_size(text: str) -> int | str:
+def batch_size_of(text: str) -> int | str:
     """Return the number, or "auto"."""
     from resque.errors import UsageError
 
@@ -99,7 +99,7 @@ def pass_options(
         "groups": groups,
         "streaming": streaming,
         "seed": seed,
-        "batch_size": _batch_size(batch_size),
+        "batch_size": batch_size_of(batch_size),
         "workers": workers,
         "skip_bad_rows": skip_bad_rows,
         "device": device,
@@ -131,15 +131,20 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return [p.replace(annotation=types[p.name], kind=keyword) for p in found]
 
 
-def prepare(as_json: bool) -> None:
-    """Send notes and warnings to stderr, a line each, and keep libraries quiet."""
+def prepare(as_json: bool, notes: bool = False) -> None:
+    """Send notes and warnings to stderr, a line each, and keep libraries quiet.
+
+    Args:
+        as_json: stdout holds one document, so that notes are told here.
+        notes: tell them in any case.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("resque: %(message)s"))
     logger = logging.getLogger("resque")
     logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(logging.INFO if as_json else logging.WARNING)
+    logger.setLevel(logging.INFO if as_json or notes else logging.WARNING)
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     warnings.showwarning = _warn  # type: ignore[assignment]
     if not sys.stderr.isatty():
