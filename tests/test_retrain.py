@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from importlib import resources
 
 import datasets
@@ -263,7 +264,8 @@ def test_texts_and_sounds(tmp_path, tokenizer):  # noqa: F811
     assert "no classifier head" in " ".join(record.notes)
 
 
-def test_evaluation_rows_are_never_training_rows(digits, tmp_path, caplog):
+def test_evaluation_rows_are_never_training_rows(digits, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("resque"), "propagate", True)
     model, data = digits
     rows = datasets.load_dataset(data, split="train")
     record = retrain(model, rows.select(range(120)), tmp_path / "a", **(QUICK | {"epochs": 0.5}))

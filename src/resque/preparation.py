@@ -129,7 +129,7 @@ def make_accelerator(use: RetrainOptions, output_dir: Path) -> tuple[Accelerator
         project_dir=str(output_dir),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=limit)],
     )
-    if accelerator.distributed_type == "FSDP" and not accelerator.is_fsdp2:
+    if accelerator.distributed_type == "FSDP" and not getattr(accelerator, "is_fsdp2", False):
         raise UsageError("FSDP 1 flattens parameters; take version 2 (fsdp_version: 2)")
     return accelerator, f"precision {precision} ({why})"
 

@@ -377,13 +377,14 @@ class Run:
         Raises:
             ResqueError: where it cannot be written.
         """
-        state = self.accelerator.get_state_dict(self.setup.module)
-        inner = self.accelerator.unwrap_model(self.setup.module, keep_torch_compile=False)
-        adapted = self.use.strategy == "lora"
+        partial_weights = self.accelerator.distributed_type in ("FSDP", "DEEPSPEED")
+        state = self.accelerator.get_state_dict(self.setup.module) if partial_weights else None
+        inner = self.accelerator.unwrap_model(self.setup.module)
+        inner = getattr(inner, "_orig_mod", inner)  # torch.compile's wrapper
 
         def write(folder: Path) -> None:
             module = merged(inner)
-            module.save_pretrained(folder, state_dict=None if adapted else state)
+            module.save_pretrained(folder, state_dict=state)
             if self.setup.model.processor is not None:
                 self.setup.model.processor.save_pretrained(folder)
 
