@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +121,30 @@ def test_sigterm_saves_on_the_same_step_and_a_resume_ends_the_run(digits, tmp_pa
     )
     assert code != 0
     assert "seed: 0 then, 1 now" in err
+
+
+def test_two_processes_go_on_past_the_first_epoch(digits, tmp_path):
+    """Killed at step 9 of epochs of 6 steps, where the weights of the epoch before are needed."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    options = ["--epochs", "3", "--checkpoint-every", "9", "--json"]
+    code, _, err = end(start(command(digits, whole, *options)))
+    assert code == 0, err
+    shutil.copytree(whole, out)
+    shutil.rmtree(out / "model")
+    (out / "records.jsonl").unlink()
+    shutil.rmtree(out / "checkpoints" / "step-00000018", ignore_errors=True)
+    state = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(state | {"status": "running"}))
+    assert [p.name for p in (out / "checkpoints").glob("step-*")] == ["step-00000009"]
+    code, _, err = end(start(command(digits, out, *options, "--resume")))
+    assert code == 0, err
+    (a,), (b,) = read_records(whole), read_records(out)
+    assert b.resumes == 1
+    assert a.evaluations == b.evaluations
+    for x, y in zip(a.epochs, b.epochs, strict=True):
+        assert x.param_change_from_previous == y.param_change_from_previous
+    files = [(x / "model" / "model.safetensors").read_bytes() for x in (whole, out)]
+    assert files[0] == files[1]
 
 
 def test_a_worker_that_dies_ends_the_run_and_leaves_its_cost(digits, tmp_path):

@@ -324,7 +324,8 @@ class Run:
         self.progress = Progress.from_dict(json.loads(text))
         file = checkpoint / self._previous_file
         if self.start is not None and file.is_file():
-            self.previous = load_file(file, device=str(self.setup.snapshot_device))
+            device = self.setup.snapshot_device  # "cpu:0", which safetensors does not know
+            self.previous = {name: x.to(device) for name, x in load_file(file).items()}
 
     def _probe(self) -> Probe:
         """Time blocks of steps after a warm-up; the weights that come out are not kept."""
