@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Retrains a model too large for one GPU: FSDP2 shards weights, gradients and optimizer.
-# Edit fsdp2.yaml for the number of GPUs.
-# Needs resque[retrain], two or more GPUs, and MODEL and DATA: by default what `resque demo` left
-# behind. Options of `resque retrain` may follow.
+# Retrains a transformer with weights, gradients and optimizer in shards (FSDP2); fsdp2.yaml names
+# its layer and counts the GPUs. Needs resque[retrain], two or more GPUs, DATA (by default what
+# `resque demo` left behind) and MODEL: a ViT from the Hub, since accelerate 1.15 shards no ResNet,
+# such as the demo's. Options of `resque retrain` may follow.
 set -euo pipefail
 
-MODEL=${MODEL:-resque-demo/model}
+MODEL=${MODEL:-google/vit-base-patch16-224-in21k}
 DATA=${DATA:-resque-demo/digits}
 OUT=${OUT:-resque-demo/fsdp2}
 

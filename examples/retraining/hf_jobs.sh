@@ -2,7 +2,7 @@
 # Retrains on a rented GPU of Hugging Face Jobs; OUT becomes a folder of BUCKET (ORG/NAME, from
 # `hf buckets create NAME`). Needs `hf auth login` and an account with Jobs; MODEL and DATA are ids
 # or folders, which are uploaded: by default what `resque demo` left behind. PACKAGE is what pip
-# installs: a release, or git+https://… Options of `resque retrain` may follow.
+# installs beside your token, so name it: resque[retrain] @ git+https://… at a commit, or a wheel.
 set -euo pipefail
 
 MODEL=${MODEL:-resque-demo/model}
@@ -37,4 +37,4 @@ exec hf jobs run \
     mkdir -p "$out"
     cp -r run/. "$out"
     exit "$code"
-  ' bash "${PACKAGE:-resque[retrain]}" "$MODEL" "$DATA" "$OUT" "$@"
+  ' bash "${PACKAGE:?is not set: what pip installs, as resque[retrain] @ git+https://…}" "$MODEL" "$DATA" "$OUT" "$@"

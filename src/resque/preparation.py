@@ -116,7 +116,8 @@ def make_accelerator(use: RetrainOptions, output_dir: Path) -> tuple[Accelerator
         )
     if use.device not in ("auto", "cpu"):
         raise UsageError(f"device is {use.device!r}; expected auto or cpu")
-    cpu = use.device == "cpu" or not torch.accelerator.is_available()
+    asked = use.device == "cpu" or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
+    cpu = asked or not torch.accelerator.is_available()
     precision, why = _choose_precision(use, cpu)
     AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     limit = datetime.timedelta(seconds=use.timeout)
@@ -129,9 +130,21 @@ def make_accelerator(use: RetrainOptions, output_dir: Path) -> tuple[Accelerator
         project_dir=str(output_dir),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=limit)],
     )
-    if accelerator.distributed_type == "FSDP" and not getattr(accelerator, "is_fsdp2", False):
-        raise UsageError("FSDP 1 flattens parameters; take version 2 (fsdp_version: 2)")
+    _check_sharding(accelerator, use)
     return accelerator, f"precision {precision} ({why})"
+
+
+def _check_sharding(accelerator: Accelerator, use: RetrainOptions) -> None:
+    kind = accelerator.distributed_type
+    if kind == "FSDP" and not getattr(accelerator, "is_fsdp2", False):
+        raise UsageError("FSDP 1 flattens parameters; take version 2 (fsdp_version: 2)")
+    if kind in ("FSDP", "DEEPSPEED") and use.strategy == "lora":
+        raise UsageError(
+            f"--strategy lora adds its adapters into whole weights, which {kind} shards: launch "
+            "it without, or take another strategy"
+        )
+    if kind == "DEEPSPEED":  # it clips by its own settings, where accelerate reads none as 1.0
+        accelerator.deepspeed_plugin.deepspeed_config["gradient_clipping"] = use.clip_norm or 0.0
 
 
 def _choose_precision(use: RetrainOptions, cpu: bool) -> tuple[str, str]:
@@ -196,9 +209,12 @@ def prepare(
     evaluation = make_loader(data.evaluation, int(use.batch_size), use.workers)
     n_parameters = sum(p.numel() for p in module.parameters())
     n_trained = sum(p.numel() for p in trained)
-    wrapped, optimizer, loader, evaluation = accelerator.prepare(
-        module, optimizer, loader, evaluation
-    )
+    try:
+        wrapped, optimizer, loader, evaluation = accelerator.prepare(
+            module, optimizer, loader, evaluation
+        )
+    except NotImplementedError as error:
+        raise UsageError(f"accelerate cannot shard {loaded.name}: {first_line(error)}") from error
     scheduler = _scheduler(optimizer, use, steps_per_epoch)
     accelerator.register_for_checkpointing(scheduler)
     use, every_note = _choose_intervals(use, steps_per_epoch)
@@ -339,7 +355,9 @@ def _optimizer(trained: list[nn.Parameter], use: RetrainOptions) -> torch.optim.
 def _scheduler(optimizer: Any, use: RetrainOptions, steps_per_epoch: int) -> Any:
     from transformers import get_scheduler
 
-    plain = getattr(optimizer, "optimizer", optimizer)
+    plain = optimizer
+    while not isinstance(plain, torch.optim.Optimizer):  # accelerate's and DeepSpeed's wrappers
+        plain = plain.optimizer
     try:
         return get_scheduler(
             use.schedule,
