@@ -5,6 +5,9 @@ LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 export PYTHON
 
+# Most of a test's time is a process that starts: one test process a core, four at most.
+WORKERS := -n logical --maxprocesses 4 --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format types build lowest clean
 .DELETE_ON_ERROR:
@@ -33,7 +36,7 @@ demo: $(VENV)/.stamp-plots ## measure a real model's shift: table, report, figur
 	$(BIN)/resque demo
 
 test: $(VENV)/.stamp-test ## the default tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(WORKERS)
 
 lint: $(VENV)/.stamp-dev ## ruff: lint and format check
 	$(BIN)/ruff check .
@@ -55,7 +58,7 @@ OLD := -W ignore::DeprecationWarning -W ignore::ResourceWarning
 OLD += -W ignore::pytest.PytestUnraisableExceptionWarning
 
 lowest: $(LOWEST)/.stamp ## the default tests with the lowest versions that pyproject.toml admits
-	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider $(OLD)
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider $(WORKERS) $(OLD)
 
 clean: ## remove environments, builds and caches
 	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ os.environ.update(
     HF_EVALUATE_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     MPLBACKEND="Agg",
+    OMP_NUM_THREADS="1",  # several test processes share the cores, and sums keep their order
     TOKENIZERS_PARALLELISM="false",
 )
 for _name in (

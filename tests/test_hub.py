@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hub_server import serve
+from resque import estimate
 
 RUN = [sys.executable, "-c", "from resque.cli import main; main()"]
 METRIC = Path(__file__).parents[1] / "metrics" / "resque"
@@ -75,21 +77,30 @@ def test_by_ids_and_publishing(hub, tmp_path):
     assert f"org/digits-resnet@{report['model_revision']}" in report["command"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--model", "org/gated", "--task", "org/digits"], "is gated.*hf auth login.*HF_TOKEN"),
-        (["--model", "org/nothing", "--task", "org/digits"], "neither a folder.*nor on the Hub"),
-        (["--model", "org/digits-resnet@nope", "--task", "org/digits"], "no such revision"),
-        (["--model", "org/digits-resnet", "--task", "org/nothing"], "'org/nothing'.*Hub|hf auth"),
-    ],
-)
-def test_what_is_not_there_or_not_allowed(hub, tmp_path, arguments, words):
-    import re
-
-    done = call(hub, tmp_path, "estimate", *arguments, HF_TOKEN="hf_secret")
-    assert done.returncode == 1
-    assert re.search(words, done.stderr), done.stderr
+def test_what_is_not_there_or_not_allowed(hub, tmp_path):
+    wrong = {
+        ("org/gated", "org/digits"): "is gated.*hf auth login.*HF_TOKEN",
+        ("org/nothing", "org/digits"): "neither a folder.*nor on the Hub",
+        ("org/digits-resnet@nope", "org/digits"): "no such revision",
+        ("org/digits-resnet", "org/nothing"): "'org/nothing'.*Hub|hf auth",
+    }
+    code = (
+        "import sys\n"
+        "from resque import cli\n"
+        "for pair in sys.argv[1:]:\n"
+        "    model, data = pair.split()\n"
+        "    code = cli.run(['estimate', '--model', model, '--task', data])\n"
+        "    print(f'\\nexit {code}', file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(" ".join, wrong)],
+        env=environment(hub, tmp_path) | {"HF_TOKEN": "hf_secret"},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    said = done.stderr.split("\nexit 1\n")
+    assert len(said) == len(wrong) + 1, done.stderr
+    for words, sentence in zip(wrong.values(), said, strict=False):
+        assert re.search(words, sentence), sentence
     assert "Traceback" not in done.stderr
     assert "hf_secret" not in done.stderr
 
@@ -107,16 +118,16 @@ def test_the_metric_by_its_id(hub, tmp_path):
     assert "'resque_task': 0.0" in done.stdout, done.stderr
 
 
-def test_a_stream_gives_what_a_download_gives(hub, tmp_path):
-    command = ["estimate", "--model", "org/digits-resnet", "--original", "org/digits#train"]
-    command += ["--shifted", "org/digits#test", "--json"]
-    found = []
-    for i, flags in enumerate(([], ["--streaming"])):
-        done = call(hub, tmp_path / str(i), *command, *flags)
-        assert done.returncode == 0, done.stderr
-        found.append(json.loads(done.stdout)["resque_dist"])
-    assert found[0] == found[1]
-    assert not list((tmp_path / "1").rglob("*.arrow"))
+def test_a_stream_gives_what_a_folder_gives(hub, digits, tmp_path):
+    model, data = digits
+    done = call(
+        hub, tmp_path, "estimate", "--model", "org/digits-resnet", "--original",
+        "org/digits#train", "--shifted", "org/digits#test", "--json", "--streaming",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    local = estimate(model, original=f"{data}#train", shifted=f"{data}#test", progress=False)
+    assert json.loads(done.stdout)["resque_dist"]["value"] == local.score.value
+    assert not list(tmp_path.rglob("*.arrow"))
 
 
 def test_publishing_where_nothing_listens(hub, tmp_path, digits):
