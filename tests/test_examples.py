@@ -51,10 +51,8 @@ def test_configurations_are_what_accelerate_reads():
         assert load_config_from_file(str(path)).num_processes == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "processes"),
-    [pytest.param("one_process.sh", 1, marks=pytest.mark.slow), ("two_processes.sh", 2)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "processes"), [("one_process.sh", 1), ("two_processes.sh", 2)])
 def test_processes_of_one_machine(digits, tmp_path, name, processes):
     out = tmp_path / "out"
     end(start([str(HOME / name), *SMALL], environment(digits, out), tmp_path))
