@@ -398,6 +398,8 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(digits, tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"step 4: No space left .*step-00000002 is kept"):
         run(digits, tmp_path / "a", **options)
     assert [p.name for p in (tmp_path / "a" / "checkpoints").iterdir()] == ["step-00000002"]
+    beat = json.loads((tmp_path / "a" / "attempts" / "000-node0.json").read_text())
+    assert (beat["status"], beat["step"]) == ("failed", 4)  # the lost steps are on record
     again = run(digits, tmp_path / "a", resume=True, **options)
     assert again.resumes == 1
     assert again.wasted.seconds > 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import json
 import logging
 import math
 import os
@@ -19,11 +19,11 @@ from torch import nn
 
 from resque import run_folder
 from resque.changes import Change, gradient_norm, parameter_change, snapshot, whole
+from resque.checkpoints import load_state, save_model, save_state
 from resque.costs import CostMeter, Costs
 from resque.energy import foreign_tracker
 from resque.errors import Stopped
 from resque.evaluation import evaluate
-from resque.files import write_folder
 from resque.preparation import Setup, total_steps
 from resque.processes import together
 from resque.progress import EpochSums, Progress, Tally
@@ -40,7 +40,7 @@ from resque.records import (
 from resque.run_folder import Attempt
 from resque.run_record import change_fields, make_record, settings_to_track
 from resque.safeguard import Safeguard, StopRequest
-from resque.strategies import merged, set_training
+from resque.strategies import set_training
 from resque.targets import stopping_rule
 
 log = logging.getLogger(__name__)
@@ -91,16 +91,22 @@ class Run:
             Stopped: where the run was asked to stop; a checkpoint is saved then.
         """
         if self.attempt.checkpoint:
-            self._load(Path(self.attempt.checkpoint))
+            folder, device = Path(self.attempt.checkpoint), self.setup.snapshot_device
+            self.progress, previous = load_state(self.accelerator, folder, device)
+            self.previous = previous or self.start
         self.first_step = self.progress.step
         self.tally = Tally(self.accelerator.device, self.progress.tally)
         self._introduce()
         with self.stop.listening(), self.guard, self._bar() as self.bar:
             self._beat("running")
-            if self.use.measure == "probe":
-                return self._finish("probe", self._probe())
-            rule = self._train()
-            return self._finish(rule, None)
+            try:
+                if self.use.measure == "probe":
+                    return self._finish("probe", self._probe())
+                return self._finish(self._train(), None)
+            except BaseException as error:
+                with contextlib.suppress(OSError):  # what it spent so far, if there is room
+                    self._beat("stopped" if isinstance(error, Stopped) else "failed")
+                raise
 
     def _train(self) -> str:
         """Evaluate, and train until a rule ends the run; return its name."""
@@ -173,7 +179,6 @@ class Run:
             if asked or step % (self.use.checkpoint_every or 1) == 0:
                 self._save()
             if asked:
-                self._beat("stopped")
                 raise Stopped(asked, f"saved at step {step} of {self.folder}; --resume goes on")
         self.bar.update(1)
         return rule
@@ -295,37 +300,15 @@ class Run:
                 return  # the loss is no number any more: the last good checkpoint stays
             document = plain({**asdict(p), "costs": asdict(costs)})
             staged = run_folder.staging(self.folder)
+            previous = None if self.previous is self.start else self.previous
             try:
                 together(lambda: run_folder.clear_staging(self.folder) if main else None)
-                together(lambda: self._write_state(staged))
+                together(lambda: save_state(self.accelerator, staged, previous))
                 together(lambda: run_folder.seal(self.folder, p.step, document) if main else None)
             except Exception as error:
                 raise run_folder.cannot_save(self.folder, p.step, error) from error
         if self.accelerator.is_local_main_process:
             self._beat("running")
-
-    def _write_state(self, staged: Path) -> None:
-        from safetensors.torch import save_file
-
-        self.accelerator.save_state(str(staged))
-        if self.previous is not None and self.previous is not self.start:
-            tensors = {name: x.contiguous() for name, x in self.previous.items()}
-            save_file(tensors, staged / self._previous_file)
-
-    @property
-    def _previous_file(self) -> str:
-        return f"previous_epoch_{self.accelerator.process_index}.safetensors"
-
-    def _load(self, checkpoint: Path) -> None:
-        from safetensors.torch import load_file
-
-        self.accelerator.load_state(str(checkpoint))
-        text = (checkpoint / "progress.json").read_text(encoding="utf-8")
-        self.progress = Progress.from_dict(json.loads(text))
-        file = checkpoint / self._previous_file
-        if self.start is not None and file.is_file():
-            device = self.setup.snapshot_device  # "cpu:0", which safetensors does not know
-            self.previous = {name: x.to(device) for name, x in load_file(file).items()}
 
     def _probe(self) -> Probe:
         """Time blocks of steps after a warm-up; the weights that come out are not kept."""
@@ -354,7 +337,9 @@ class Run:
         main = self.accelerator.is_main_process
         with self.meter.phase("overhead"):
             if probe is None and rule != "diverged":
-                self._save_model()
+                setup = self.setup
+                processor = setup.model.processor
+                save_model(self.accelerator, setup.module, processor, self.folder / "model")
             record = make_record(
                 self.setup,
                 self.progress,
@@ -371,26 +356,6 @@ class Run:
             together(lambda: append_record(record, path) if main else None)
         self._beat("finished")
         return record
-
-    def _save_model(self) -> None:
-        """Leave the model and its processor in `model/`, whole or not at all.
-
-        Raises:
-            ResqueError: where it cannot be written.
-        """
-        partial_weights = self.accelerator.distributed_type in ("FSDP", "DEEPSPEED")
-        state = self.accelerator.get_state_dict(self.setup.module) if partial_weights else None
-        inner = self.accelerator.unwrap_model(self.setup.module)
-        inner = getattr(inner, "_orig_mod", inner)  # torch.compile's wrapper
-
-        def write(folder: Path) -> None:
-            module = merged(inner)
-            module.save_pretrained(folder, state_dict=state)
-            if self.setup.model.processor is not None:
-                self.setup.model.processor.save_pretrained(folder)
-
-        target = self.folder / "model"
-        together(lambda: write_folder(target, write) if self.accelerator.is_main_process else None)
 
     def _make_guard(self) -> Safeguard:
         beats = self.accelerator.is_local_main_process
