@@ -143,10 +143,14 @@ def test_ctrl_c_leaves_nothing_half_written(digits, tmp_path):
     output = tmp_path / "out"
     command = [*RUN, "fingerprint", "--model", model, "--dataset", data, "--output", str(output)]
     command += ["--batch-size", "1", "--corruption", "blur:3", "--layer", "all"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not output.is_dir() and time.monotonic() < deadline:  # made just before the pass
         assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
