@@ -24,7 +24,7 @@ from resque.measurement import (
 )
 from resque.options import Options, command_line, make_options
 from resque.report import LayerResult, Report, Side
-from resque.shifts import Corruption, parse_corruption
+from resque.shifts import Corruption, check_fits, parse_corruption
 
 if TYPE_CHECKING:
     from resque.layers import Layer
@@ -50,7 +50,7 @@ def fingerprint(
         dataset: `ID_OR_FOLDER[@REVISION][:CONFIG][#SPLIT]`, or a `datasets` object.
         layers: None for the representation that enters the classifier head; else names,
             negative indices, or "all".
-        corruption: "NAME:LEVEL", applied to each image.
+        corruption: "NAME:LEVEL", applied to each sample; see `resque.shifts`.
         shard: "i/n": only the i-th part of n; the fingerprints of all parts add up.
         **options: see `Options`.
 
@@ -63,7 +63,7 @@ def fingerprint(
     use = make_options(options)
     loaded = load_model(model, use)
     chosen = choose_layers(loaded, layers, use.pooling)
-    data = open_for(loaded, dataset, use, _shard(shard))
+    data = open_for(loaded, dataset, use, parse_shard(shard))
     labels, _ = choose_labels(use.labels, loaded, [data])
     classes = match_classes(data, loaded, None)
     noise = _corruption(corruption, use)
@@ -92,7 +92,7 @@ def estimate(
             holds one). None takes the fingerprint beside the model's weights.
         shifted: the new data. None with a corruption takes the corrupted original data.
         task: instead of both: the new task's labelled data.
-        corruption: "NAME:LEVEL", applied to each image of the shifted data.
+        corruption: "NAME:LEVEL", applied to each sample of the shifted data.
         layers: None for the representation that enters the classifier head; else names,
             negative indices, or "all".
         init: of RESQUE_task: "centroids" or "k-means++".
@@ -130,6 +130,7 @@ def _estimate_from_data(
     data = [open_for(model, x, use) for x in (original, shifted) if x is not None]
     labels, note = choose_labels(use.labels, model, data)
     maps = [match_classes(x, model, data[0].columns.label_names) for x in data]
+    check_fits(noise, data[-1].columns.modality)  # before the first pass
     before = measure(model, data[0], chosen, maps[0], labels, None, use)
     after = measure(model, data[-1], chosen, maps[-1], labels, noise, use)
     paired = shifted is None and labels == "data"
@@ -215,19 +216,20 @@ def _estimate_task(
     layer = replace(chosen[0], pooling="flatten") if embedding == "flattened" else chosen[0]
     data = open_for(model, task, replace(use, labels="data"))
     classes = ClassMap("none", {}, (), data.columns.label_names)
-    found = collect_representations(model, data, layer, classes, settings=use.settings)
+    found = collect_representations(model, data, [layer], classes, settings=use.settings)
+    vectors = found.vectors[layer.name]
     score = resque_task(
-        found.vectors,
+        vectors,
         found.labels,
         cast(Any, init),
         embedding=cast(Any, embedding),
         n_init=n_init,
         seed=use.seed,
     )
-    result = LayerResult(layer.name, layer.pooling, found.vectors.shape[1], layer.why, score)
+    result = LayerResult(layer.name, layer.pooling, vectors.shape[1], layer.why, score)
     note = "labels: the new task's own classes"
     side = Side("task", str(data.spec), data.spec.revision, None, "data", note, found.counts)
-    notes = [*model.notes, *_layer_notes(chosen), _size_note(found.vectors)]
+    notes = [*model.notes, *_layer_notes(chosen), _size_note(vectors)]
     words = {"task": str(data.spec), "init": init, "embedding": embedding}
     if n_init != 10:
         words["n-init"] = str(n_init)
@@ -278,7 +280,15 @@ def _corruption(corruption: Corruption | str | None, use: Options) -> Corruption
     return corruption
 
 
-def _shard(text: str) -> tuple[int, int]:
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read `i/n`.
+
+    Raises:
+        UsageError: where it is not of that form.
+
+    >>> parse_shard("1/4")
+    (1, 4)
+    """
     parts = text.split("/")
     if len(parts) != 2 or not all(part.isdigit() for part in parts):
         raise UsageError(f"shard is {text!r}; expected i/n, as in 1/4")

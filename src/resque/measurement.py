@@ -156,7 +156,7 @@ def measure(
         layers: which representations.
         classes: how the data's labels become classes.
         labels: "data" or "predicted".
-        corruption: applied to each image.
+        corruption: applied to each sample.
         use: the options.
     """
     from resque.representations import sum_representations

@@ -21,7 +21,7 @@ from resque.labels import ClassMap
 from resque.layers import Layer, Taps
 from resque.models import Model
 from resque.processes import fit_memory, on_all, rank_and_world
-from resque.shifts import Corruption
+from resque.shifts import Corruption, check_fits
 from resque.sums import ClassSums, Ints, Label
 
 WORKERS_FROM = 2_000  # rows below which starting data-loader workers costs more than they save
@@ -79,19 +79,23 @@ class Part:
 
 @dataclass
 class Vectors:
-    """The vectors of one layer, for what needs more than sums.
+    """Each sample's vectors, for what needs more than sums.
 
     Attributes:
         indices: (N,) rows, ascending.
-        vectors: (N, D) float32.
+        vectors: (N, D) float32 by layer.
         labels: N classes.
+        targets: (N,) the model's ids of these classes, -1 where it has none.
+        logits: (N, C) float32, or None where the model has no classifier head.
         counts: what happened to the samples.
         times: seconds.
     """
 
     indices: Ints
-    vectors: NDArray[np.float32]
+    vectors: dict[str, NDArray[np.float32]]
     labels: list[Label]
+    targets: Ints
+    logits: NDArray[np.float32] | None
     counts: Counts
     times: Times
 
@@ -124,7 +128,7 @@ def sum_representations(
         layers: which representations.
         classes: how the data's labels become classes.
         labels: "data", or "predicted" for the model's predictions in place of labels.
-        corruption: applied to each image before the processor.
+        corruption: applied to each sample before the processor.
         groups: random groups a class.
         settings: how it runs.
 
@@ -153,12 +157,21 @@ def sum_representations(
 def collect_representations(
     model: Model,
     data: Data,
-    layer: Layer,
+    layers: Sequence[Layer],
     classes: ClassMap,
     *,
+    corruption: Corruption | None = None,
     settings: Settings | None = None,
 ) -> Vectors:
-    """Run the model once over the data and keep each labelled sample's vector.
+    """Run the model once over the data and keep each labelled sample's vectors.
+
+    Args:
+        model: the model.
+        data: the data.
+        layers: which representations.
+        classes: how the data's labels become classes.
+        corruption: applied to each sample before the processor.
+        settings: how it runs.
 
     Raises:
         ResqueError: where the vectors would not fit into memory, or no sample is left.
@@ -167,29 +180,43 @@ def collect_representations(
 
     def run(batch_size: int) -> Vectors:
         counts, times = Counts(), Times()
-        found: list[tuple[Ints, NDArray[np.float32], list[Label]]] = []
+        found: list[_Output] = []
         use = replace(settings, batch_size=batch_size)
-        for out in _forward(model, data, [layer], None, True, use, times):
+        for out in _forward(model, data, layers, corruption, True, use, times):
             counts += _count(out, classes)
             if out.vectors:
-                vectors = out.vectors[layer.name]
                 if not found:
-                    check_memory(data.n_rows, vectors.shape[1])
-                found.append((out.batch.indices, vectors, _keys(out, classes, "data")))
-        indices, arrays, labels = zip(*found, strict=True) if found else ((), (), ())
-        if len({a.shape[1] for a in arrays}) > 1:
-            raise ResqueError("samples of different lengths cannot be flattened; use averaged")
-        return Vectors(
-            np.concatenate([np.zeros(0, np.int64), *indices]),
-            np.concatenate(arrays) if arrays else np.zeros((0, 0), np.float32),
-            [label for part in labels for label in part],
-            counts,
-            times,
-        )
+                    check_memory(data.n_rows, sum(x.shape[1] for x in out.vectors.values()))
+                found.append(replace(out, batch=replace(out.batch, inputs={})))
+        return _stack(found, layers, classes, counts, times)
 
     total = _join(on_all(lambda: fit_memory(run, settings.batch_size)))
     _check_any(total.counts, data)
     return total
+
+
+def _stack(
+    found: list[_Output], layers: Sequence[Layer], classes: ClassMap, counts: Counts, times: Times
+) -> Vectors:
+    """Put the batches of one process together."""
+    vectors = {}
+    for layer in layers:
+        parts = [out.vectors[layer.name] for out in found]
+        if len({part.shape[1] for part in parts}) > 1:
+            raise ResqueError("samples of different lengths cannot be flattened; use averaged")
+        vectors[layer.name] = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+    labels = [label for out in found for label in out.batch.labels if label is not None]
+    ids = [classes.model_id(label) for label in labels]
+    logits = [out.logits.numpy() for out in found if out.logits is not None]
+    return Vectors(
+        np.concatenate([np.zeros(0, np.int64), *(out.batch.indices for out in found)]),
+        vectors,
+        [classes.key(label) for label in labels],
+        np.array([-1 if i is None else i for i in ids], np.int64),
+        np.concatenate(logits) if logits else None,
+        counts,
+        times,
+    )
 
 
 def check_memory(n_rows: int | None, dimension: int) -> None:
@@ -222,10 +249,7 @@ def _forward(
     """Yield each batch with its vectors and logits, on the CPU."""
     from tqdm.auto import tqdm
 
-    if corruption is not None and data.columns.modality != "image":
-        raise UsageError(
-            f"corruption {corruption} is for images; the data is {data.columns.modality}"
-        )
+    check_fits(corruption, data.columns.modality)
     began = time.perf_counter()
     rank, world = rank_and_world()
     batches = iter(_loader(model, data, corruption, need_labels, settings, rank, world))
@@ -332,6 +356,7 @@ def _add_parts(parts: list[Part]) -> Part:
 
 
 def _join(parts: list[Vectors]) -> Vectors:
+    """Put the parts of the processes together, in the rows' order."""
     parts = [part for part in parts if len(part.indices)] or parts[:1]
     indices = np.concatenate([part.indices for part in parts])
     order = np.argsort(indices, kind="stable")
@@ -339,10 +364,16 @@ def _join(parts: list[Vectors]) -> Vectors:
     counts = parts[0].counts
     for part in parts[1:]:
         counts += part.counts
+    logits = [part.logits for part in parts if part.logits is not None]
     return Vectors(
         indices[order],
-        np.concatenate([part.vectors for part in parts])[order],
+        {
+            name: np.concatenate([part.vectors[name] for part in parts])[order]
+            for name in parts[0].vectors
+        },
         [labels[i] for i in order],
+        np.concatenate([part.targets for part in parts])[order],
+        np.concatenate(logits)[order] if logits else None,
         counts,
         max((part.times for part in parts), key=lambda times: times.total),
     )

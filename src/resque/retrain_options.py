@@ -39,7 +39,7 @@ class RetrainOptions:
         strategy: "full", "head", "lora" or "scratch".
         lora_rank: rank of LoRA's adapters.
         head: "auto", "keep" the checkpoint's head, or "new".
-        corruption: "NAME:LEVEL", on training and evaluation images.
+        corruption: "NAME:LEVEL" or "NAME:severity=N", on training and evaluation rows.
         eval_split: of the data set; None for its validation or test split, else a part of the
             training rows.
         eval_every: steps between evaluations; None for eight an epoch.

@@ -18,7 +18,7 @@ from resque.measurement import open_for
 from resque.options import Options
 from resque.row_hashes import digest_rows, hash_rows, warn_of_overlap
 from resque.rows import read_label, read_row
-from resque.shifts import Corruption
+from resque.shifts import Corruption, check_fits
 from resque.sums import Ints
 from resque.task_classes import Classes, choose_classes
 
@@ -157,10 +157,7 @@ def open_training_data(
     source = open_source(dataset, token=use.token)
     train_split, other, why = choose_splits(source, eval_split)
     train = open_for(model, source.at(train_split), use)
-    if corruption is not None and train.columns.modality != "image":
-        raise UsageError(
-            f"corruption {corruption} is for images; the data is {train.columns.modality}"
-        )
+    check_fits(corruption, train.columns.modality)
     encoder = make_encoder(model, train.columns.modality)
     labels = _labels(train)
     rows = _usable(train, labels)

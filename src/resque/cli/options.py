@@ -56,7 +56,11 @@ TrustRemoteCode = Annotated[
 Corruption = Annotated[
     str | None,
     typer.Option(
-        help="NAME:LEVEL for images: gaussian:SIGMA, salt_pepper:PROBABILITY or blur:SIGMA."
+        help="NAME:LEVEL, or NAME:severity=N with N from 1 to 5. Images: gaussian, "
+        "gaussian_wrapped, shot, speckle, impulse, salt_pepper, blur, defocus_blur, motion_blur, "
+        "contrast, brightness, jpeg, pixelate, rotation. Texts: letters_replaced, "
+        "letters_dropped, letters_swapped, keyboard_typos, words_dropped. Audio: white_noise, "
+        "gain, low_pass. What a level is: `python -c 'import resque.shifts as s; help(s)'`."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
