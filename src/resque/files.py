@@ -1,7 +1,9 @@
-"""Writes a file whole or not at all."""
+"""Writes a file whole or not at all, and adds lines to one."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -73,3 +75,38 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> Path:
         raise ResqueError(f"cannot write {target}: {reason}") from error
     shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def append_line(document: dict[str, Any], path: Path) -> None:
+    """Add a line of JSON to a file, on the disk before it returns.
+
+    Raises:
+        ResqueError: where it cannot be written; the file is then as it was.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+    line = text.encode(errors="backslashreplace")  # a path may hold what is no text
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = path.stat().st_size if path.exists() else None
+        try:
+            with path.open("a+b") as file:
+                file.seek(max((size or 0) - 1, 0))
+                if size and file.read() != b"\n":
+                    line = b"\n" + line  # the line before was cut off: it stays a line of its own
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            _restore(path, size)  # after closing, which writes what is left
+            raise
+    except OSError as error:
+        raise ResqueError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _restore(path: Path, size: int | None) -> None:
+    """Give a file the size again that it had; None where there was none."""
+    with contextlib.suppress(OSError):
+        if size is None:
+            path.unlink(missing_ok=True)
+        else:
+            os.truncate(path, size)

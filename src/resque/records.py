@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 import types
 import typing
 from collections.abc import Iterable
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from resque.errors import ResqueError
+from resque.files import append_line
 
 SCHEMA_VERSION = 1
 FILE_NAME = "records.jsonl"
@@ -464,6 +463,8 @@ def read_as(kind: Any, value: Any, where: str) -> Any:
     Raises:
         ResqueError: where the value is of another type, or keys are missing or unknown.
     """
+    if kind is Any:
+        return value
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
@@ -509,33 +510,7 @@ def append_record(record: CostRecord, path: Path) -> None:
     Raises:
         ResqueError: where it cannot be written; the file is then as it was.
     """
-    text = json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
-    line = text.encode(errors="backslashreplace")  # a path may hold what is no text
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size = path.stat().st_size if path.exists() else None
-        try:
-            with path.open("a+b") as file:
-                file.seek(max((size or 0) - 1, 0))
-                if size and file.read() != b"\n":
-                    line = b"\n" + line  # the line before was cut off: it stays a line of its own
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            _restore(path, size)  # after closing, which writes what is left
-            raise
-    except OSError as error:
-        raise ResqueError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _restore(path: Path, size: int | None) -> None:
-    """Give a file the size again that it had; None where there was none."""
-    with contextlib.suppress(OSError):
-        if size is None:
-            path.unlink(missing_ok=True)
-        else:
-            os.truncate(path, size)
+    append_line(record.to_dict(), path)
 
 
 def read_records(path: str | Path) -> list[CostRecord]:

@@ -84,8 +84,8 @@ class Vectors:
     Attributes:
         indices: (N,) rows, ascending.
         vectors: (N, D) float32 by layer.
-        labels: N classes.
-        targets: (N,) the model's ids of these classes, -1 where it has none.
+        labels: N classes; empty where the data has no labels.
+        targets: (N,) the model's ids of these classes, -1 where it has none; empty likewise.
         logits: (N, C) float32, or None where the model has no classifier head.
         counts: what happened to the samples.
         times: seconds.
@@ -163,7 +163,9 @@ def collect_representations(
     corruption: Corruption | None = None,
     settings: Settings | None = None,
 ) -> Vectors:
-    """Run the model once over the data and keep each labelled sample's vectors.
+    """Run the model once over the data and keep each sample's vectors.
+
+    Samples without a label are left out, except where the data has no labels at all.
 
     Args:
         model: the model.
@@ -182,7 +184,8 @@ def collect_representations(
         counts, times = Counts(), Times()
         found: list[_Output] = []
         use = replace(settings, batch_size=batch_size)
-        for out in _forward(model, data, layers, corruption, True, use, times):
+        need_labels = data.columns.label is not None
+        for out in _forward(model, data, layers, corruption, need_labels, use, times):
             counts += _count(out, classes)
             if out.vectors:
                 if not found:
@@ -361,6 +364,7 @@ def _join(parts: list[Vectors]) -> Vectors:
     indices = np.concatenate([part.indices for part in parts])
     order = np.argsort(indices, kind="stable")
     labels = [label for part in parts for label in part.labels]
+    targets = np.concatenate([part.targets for part in parts])
     counts = parts[0].counts
     for part in parts[1:]:
         counts += part.counts
@@ -371,8 +375,8 @@ def _join(parts: list[Vectors]) -> Vectors:
             name: np.concatenate([part.vectors[name] for part in parts])[order]
             for name in parts[0].vectors
         },
-        [labels[i] for i in order],
-        np.concatenate([part.targets for part in parts])[order],
+        [labels[i] for i in order] if labels else [],
+        targets[order] if labels else targets,
         np.concatenate(logits)[order] if logits else None,
         counts,
         max((part.times for part in parts), key=lambda times: times.total),

@@ -1,0 +1,299 @@
+"""Runs the cells of a study, one after another, into a ledger that survives any interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resque.errors import ResqueError, Stopped, UsageError, first_line
+from resque.files import check_folder, write_whole
+from resque.ledger import (
+    DONE,
+    FAILED,
+    FILE_NAME,
+    SCHEMA_VERSION,
+    Cell,
+    Entry,
+    Ledger,
+    append_entry,
+    read_ledger,
+)
+from resque.processes import rank_and_world
+from resque.study_config import Study, parse_study
+
+if TYPE_CHECKING:
+    from resque.records import CostRecord
+    from resque.study_measurement import Measurement, Measurer
+
+CONFIG_NAME = "study.yaml"
+MANY_CELLS = 2_000  # more are run only where that is confirmed
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do.
+
+    Attributes:
+        study: the study.
+        folder: of the ledger.
+        todo: cells of this shard that have no entry (or failed, where these are tried again).
+        done: cells of this shard that have one.
+    """
+
+    study: Study
+    folder: Path
+    todo: tuple[Cell, ...]
+    done: int
+
+
+def plan(
+    study: Study,
+    folder: str | Path,
+    *,
+    shard: tuple[int, int] = (1, 1),
+    retry_failed: bool = False,
+    yes: bool = False,
+) -> Plan:
+    """Decide which cells are to be run; writes nothing.
+
+    Args:
+        study: the study.
+        folder: where its ledger is, or will be.
+        shard: (i, n): only every n-th cell, from the i-th on.
+        retry_failed: run cells that failed once more.
+        yes: run more than `MANY_CELLS` cells.
+
+    Raises:
+        UsageError: where the folder holds another study, or there are too many cells.
+    """
+    folder, (i, n) = Path(folder), shard
+    if not 1 <= i <= n:
+        raise UsageError(f"shard is {i}/{n}; expected i/n with i from 1 to n, as in 1/4")
+    if len(study.cells) > MANY_CELLS and not yes:
+        raise UsageError(f"the study has {len(study.cells):,} cells; --yes runs so many")
+    _check_same(study, folder)
+    known = {} if not (folder / FILE_NAME).exists() else _status(read_ledger([folder]))
+    wanted = (None, FAILED) if retry_failed else (None,)
+    mine = study.cells[i - 1 :: n]
+    todo = tuple(cell for cell in mine if known.get(cell.key) in wanted)
+    return Plan(study, folder, todo, len(mine) - len(todo))
+
+
+def _status(ledger: Ledger) -> dict[str, str]:
+    return {entry.key: entry.status for entry in ledger.entries}
+
+
+def _check_same(study: Study, folder: Path) -> None:
+    """Refuse a folder with another study; one that this study only adds cells to is its own."""
+    file = folder / CONFIG_NAME
+    if not file.is_file():
+        return
+    old = parse_study(file.read_text(encoding="utf-8"), str(file))
+    lost = {cell.key for cell in old.cells} - {cell.key for cell in study.cells}
+    if lost or old.name != study.name:
+        raise UsageError(
+            f"{folder} holds another study ({old.name}, {len(lost)} of its {len(old.cells)} cells "
+            "are not in this one): take another --output-dir, or add to the study that is there"
+        )
+
+
+def run(chosen: Plan, *, device: str = "auto", progress: bool = True) -> int:
+    """Run the cells of a plan; each is in the ledger once it is done.
+
+    Args:
+        chosen: what to run.
+        device: "auto" or "cpu".
+        progress: show a bar on terminals.
+
+    Returns:
+        How many cells failed.
+
+    Raises:
+        ResqueError: where the folder cannot be written.
+        Stopped: after SIGTERM or Ctrl-C; the cell that was running is run again later.
+    """
+    from tqdm.auto import tqdm
+
+    from resque.study_measurement import Measurer
+
+    if rank_and_world()[1] > 1:
+        raise UsageError("a study's cells run on one process each: start several with --shard i/n")
+    check_folder(chosen.folder)
+    text = chosen.study.text
+    write_whole(chosen.folder / CONFIG_NAME, lambda x: x.write_text(text, encoding="utf-8"))
+    measurer, failed, kwh = Measurer(device), 0, 0.0
+    with tqdm(total=len(chosen.todo), disable=None if progress else True, unit="cell") as bar:
+        for cell in chosen.todo:
+            bar.set_description(f"{cell.family} {cell.level or ''} seed {cell.seed}".strip())
+            entry = run_cell(cell, chosen.study.name, chosen.folder, measurer, device)
+            _append(entry, chosen.folder)
+            failed += entry.status == FAILED
+            kwh += entry.record.energy_kwh if entry.record else 0.0
+            bar.set_postfix_str(f"{kwh:.2g} kWh, {failed} failed")
+            bar.update()
+    return failed
+
+
+def run_cell(
+    cell: Cell, study: str, folder: Path, measurer: Measurer, device: str = "auto"
+) -> Entry:
+    """Measure and retrain one cell. What goes wrong becomes the entry of a failed cell.
+
+    Args:
+        cell: what to do.
+        study: name of the study.
+        folder: for what the retraining leaves; nothing of it stays.
+        measurer: keeps what several cells share.
+        device: "auto" or "cpu".
+
+    Raises:
+        Stopped: after SIGTERM or Ctrl-C.
+    """
+    work = folder / ".work" / cell.key
+    began = time.perf_counter()
+    seconds, measured, record, problem = 0.0, None, None, None
+    try:
+        with _quiet():
+            measured = measurer.measure(cell)
+            seconds = time.perf_counter() - began
+            record = _retrain(cell, measured.label_column, work, device)
+    except Stopped:
+        raise
+    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
+        problem = f"{type(error).__name__}: {first_line(error)}"
+        log.warning("cell %s (%s, seed %d) failed: %s", cell.key, cell.shift, cell.seed, problem)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            work.parent.rmdir()
+    return _entry(cell, study, measured, record, seconds, problem)
+
+
+def _entry(
+    cell: Cell,
+    study: str,
+    measured: Measurement | None,
+    record: CostRecord | None,
+    seconds: float,
+    problem: str | None,
+) -> Entry:
+    predictors = dict(measured.predictors) if measured else {}
+    if record:
+        predictors["n_train"] = float(record.data.rows)
+        predictors["n_parameters"] = float(record.model.parameters)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Entry(
+        schema_version=SCHEMA_VERSION,
+        key=cell.key,
+        study=study,
+        cell=cell,
+        status=FAILED if problem else DONE,
+        error=problem,
+        modality=measured.modality if measured else None,
+        indices=measured.indices if measured else (),
+        predictors=predictors,
+        record=record,
+        seconds=seconds,
+        ended=now.isoformat(timespec="seconds"),
+    )
+
+
+def _retrain(cell: Cell, label: str | None, work: Path, device: str) -> CostRecord:
+    from resque.retrain import retrain
+
+    kind, _, value = cell.target.partition(":")
+    options: dict[str, Any] = {
+        **cell.options,
+        f"target_{kind}": float(value),
+        "strategy": cell.strategy,
+        "seed": cell.seed,
+        "corruption": cell.corruption,
+        "eval_split": cell.eval_split,
+        "device": device,
+        "checkpoint_every": 10**9,  # a cell that is cut off begins anew
+        "progress": False,
+    }
+    if kind == "recovery":
+        options["original"] = _evaluation_of_original(cell)
+    data: Any = cell.dataset
+    if cell.class_prior:
+        data, options["eval_split"] = _with_prior(cell, label), "test"
+    return retrain(cell.model, data, work, overwrite=True, **options)
+
+
+def _evaluation_of_original(cell: Cell) -> str | None:
+    """Return what "recovery" is measured against; None for the evaluation rows uncorrupted."""
+    if cell.corruption and cell.dataset == cell.original:
+        return None
+    from resque.data import open_source
+    from resque.training_data import choose_splits
+
+    source = open_source(cell.original)
+    _, split, _ = choose_splits(source, None)
+    return str(source.at(split).spec) if split else cell.original
+
+
+def _with_prior(cell: Cell, label: str | None) -> Any:
+    """Return the splits of a cell's data with uneven class frequencies in the training rows."""
+    import datasets
+
+    from resque.data import open_data, open_source
+    from resque.study_measurement import uneven
+    from resque.training_data import choose_splits
+
+    source = open_source(cell.dataset)
+    train, other, _ = choose_splits(source, cell.eval_split)
+    if other is None or label is None:
+        raise ResqueError(f"class_prior needs labels and an evaluation split in {cell.dataset}")
+    rows, evaluation = (open_data(source.at(split))[0] for split in (train, other))
+    kept = uneven(rows, label, cell.class_prior, cell.seed)
+    return datasets.DatasetDict({"train": rows.select(kept), "test": evaluation})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what each retraining says of its choices: the record has it."""
+    ours, level = logging.getLogger("resque"), logging.getLogger("resque").level
+    ours.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ours.setLevel(level)
+
+
+def _append(entry: Entry, folder: Path) -> None:
+    """Add an entry; several processes may add to one ledger."""
+    from filelock import FileLock
+
+    with FileLock(str(folder / ".ledger.lock")):
+        append_entry(entry, folder / FILE_NAME)
+
+
+def merge(folders: Sequence[str | Path], folder: Path) -> Ledger:
+    """Write the entries of several ledgers into one, each cell once.
+
+    Args:
+        folders: ledgers, or folders that hold one.
+        folder: gets the ledger.
+
+    Raises:
+        ResqueError: where one cannot be read, or the new one not be written.
+    """
+    import json
+
+    ledger = read_ledger(folders)
+    lines = [json.dumps(x.to_dict(), ensure_ascii=False, allow_nan=False) for x in ledger.entries]
+    text = "".join(line + "\n" for line in lines)
+    write_whole(folder / FILE_NAME, lambda path: path.write_text(text, encoding="utf-8"))
+    return ledger

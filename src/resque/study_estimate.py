@@ -1,0 +1,107 @@
+"""What a study will take, before it is run: time, energy and money, from cells done or a probe."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resque.ledger import FILE_NAME, Cell, Entry, read_ledger
+from resque.records import CostRecord
+from resque.study import Plan
+
+PROBE_STEPS = 12
+
+
+@dataclass(frozen=True)
+class _Cost:
+    seconds: float
+    energy_kwh: float
+
+
+def estimate_plan(plan: Plan, price_per_hour: float | None, device: str = "auto") -> dict[str, Any]:
+    """Estimate what the cells that are left will take.
+
+    From the mean of the study's cells that are done; before there are any, from a probe of each
+    model and strategy, as if every cell trained to its limit of epochs.
+
+    Args:
+        plan: of the study.
+        price_per_hour: of the hardware, in any currency, or None.
+        device: "auto" or "cpu".
+
+    Returns:
+        Cells by family, and "seconds", "energy_kwh" and "price" of those that are left, with the
+        "basis" of these estimates.
+    """
+    ledger = plan.folder / FILE_NAME
+    done = read_ledger([plan.folder]).done if ledger.exists() else ()
+    known = [_of_entry(entry) for entry in done if entry.record]
+    if known:
+        basis = f"estimated: the mean of {len(known)} cells that are done"
+        seconds = len(plan.todo) * sum(x.seconds for x in known) / len(known)
+        kwh = len(plan.todo) * sum(x.energy_kwh for x in known) / len(known)
+    else:
+        basis = "estimated: a probe of each model and strategy × the limit of epochs (at most)"
+        costs = _probe_all(plan.todo, device)
+        counts = Counter((cell.model, cell.strategy) for cell in plan.todo)
+        seconds = sum(n * costs[key].seconds for key, n in counts.items())
+        kwh = sum(n * costs[key].energy_kwh for key, n in counts.items())
+    return {
+        "study": plan.study.name,
+        "cells": len(plan.study.cells),
+        "cells_done": plan.done,
+        "cells_to_run": len(plan.todo),
+        "families": dict(Counter(cell.family for cell in plan.todo)),
+        "seconds": round(seconds, 1),
+        "energy_kwh": float(f"{kwh:.3g}"),
+        "price": None if price_per_hour is None else round(seconds / 3600 * price_per_hour, 4),
+        "basis": basis,
+    }
+
+
+def _of_entry(entry: Entry) -> _Cost:
+    record = entry.record
+    if record is None:
+        return _Cost(entry.seconds, 0.0)
+    spent = record.seconds_training + record.seconds_evaluation + record.seconds_overhead
+    kwh = record.energy_kwh + record.evaluation_energy_kwh + record.overhead_energy_kwh
+    return _Cost(entry.seconds + spent, kwh)
+
+
+def _probe_all(cells: tuple[Cell, ...], device: str) -> dict[tuple[str, str], _Cost]:
+    found: dict[tuple[str, str], _Cost] = {}
+    for cell in cells:
+        key = cell.model, cell.strategy
+        if key not in found:
+            with tempfile.TemporaryDirectory(prefix="resque-") as folder:
+                found[key] = _of_probe(_probe(cell, Path(folder), device))
+    return found
+
+
+def _probe(cell: Cell, folder: Path, device: str) -> CostRecord:
+    from resque.retrain import retrain
+
+    return retrain(
+        cell.model,
+        cell.dataset,
+        folder,
+        **{**cell.options, "eval_split": cell.eval_split, "strategy": cell.strategy},
+        corruption=cell.corruption,
+        measure="probe",
+        probe_steps=PROBE_STEPS,
+        device=device,
+        progress=False,
+    )
+
+
+def _of_probe(record: CostRecord) -> _Cost:
+    steps = record.epochs_limit * record.training.steps_per_epoch
+    if record.probe is None:
+        return _Cost(record.seconds_training, record.energy_kwh)
+    return _Cost(
+        record.seconds_overhead + steps * record.probe.seconds_per_step.value,
+        steps * record.probe.energy_kwh_per_step.value,
+    )

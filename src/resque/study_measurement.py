@@ -1,0 +1,338 @@
+"""What is known of a study's cell before its retraining: the indices, and their rivals."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resque.accuracies import accuracy
+from resque.baselines import Representations, compare
+from resque.batches import Batches, make_encoder
+from resque.class_priors import ClassPrior
+from resque.clustering import adjusted_rand, cluster, contingency
+from resque.data import Data
+from resque.errors import ResqueError
+from resque.indices import ARRAY_GROUPS, resque_dist_of_sums
+from resque.layers import Layer, choose_layers
+from resque.ledger import Cell, LayerIndex
+from resque.measurement import load_model, match_classes, open_for
+from resque.options import Options
+from resque.representations import Vectors, collect_representations
+from resque.shifts import Corruption, parse_corruption
+from resque.sums import ClassSums, Floats, Label
+from resque.transfer_scores import transfer_scores
+from resque.uncertainty import angles
+
+if TYPE_CHECKING:
+    from resque.models import Model
+
+GRADIENT_ROWS = 64  # of the batch whose gradient is measured
+KEPT_PASSES = 6  # original and shifted data of cells that differ in strategy or options alone
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured before a retraining.
+
+    Attributes:
+        modality: "image", "text" or "audio".
+        label_column: of the shifted data, or None.
+        indices: RESQUE_dist by layer and kind of labels.
+        predictors: by name, see `resque.predictors`.
+    """
+
+    modality: str
+    label_column: str | None
+    indices: tuple[LayerIndex, ...]
+    predictors: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    data: Data
+    vectors: Vectors
+    gradient_norm: float | None
+
+
+class Measurer:
+    """Measures cells; models and passes that several cells share are kept."""
+
+    def __init__(self, device: str = "auto") -> None:
+        self._device = device
+        self._models: dict[str, Model] = {}
+        self._passes: OrderedDict[str, _Pass] = OrderedDict()
+
+    def measure(self, cell: Cell) -> Measurement:
+        """Run the model over the original and the shifted data, and compare them.
+
+        Raises:
+            ValueError: where model, data or layer is not as expected; the text says how.
+        """
+        model = self._model(cell.model)
+        layers = choose_layers(model, cell.measurement.get("layers"))
+        if not any(layer.name == choose_layers(model)[0].name for layer in layers):
+            layers = (*choose_layers(model), *layers)
+        before = self._pass(cell, cell.original, None, 0.0, layers)
+        after = self._pass(cell, cell.dataset, cell.corruption, cell.class_prior, layers)
+        paired = cell.dataset == cell.original and not cell.class_prior
+        names = [layer.name for layer in layers]
+        names = [*names[1:], names[0]]  # the classifier's input comes last
+        indices = compare_layers(before.vectors, after.vectors, names, paired=paired)
+        found = {
+            **_resque(indices, names[-1]),
+            **_rivals(before.vectors, after.vectors, names[-1], paired),
+        }
+        if after.vectors.labels:
+            found["resque_task"] = _task(after.vectors, names[-1], cell.seed)
+        if after.gradient_norm is not None:
+            found["gradient_norm"] = after.gradient_norm
+        return Measurement(
+            after.data.columns.modality,
+            after.data.columns.label,
+            indices,
+            {name: float(value) for name, value in found.items() if np.isfinite(value)},
+        )
+
+    def _model(self, name: str) -> Model:
+        if name not in self._models:
+            self._models = {name: load_model(name, Options(device=self._device))}
+            self._passes.clear()
+        return self._models[name]
+
+    def _pass(
+        self,
+        cell: Cell,
+        spec: str,
+        corruption: str | None,
+        prior: float,
+        layers: Sequence[Layer],
+    ) -> _Pass:
+        key = json.dumps([cell.model, spec, corruption, prior, cell.seed, cell.measurement])
+        if key in self._passes:
+            self._passes.move_to_end(key)
+            return self._passes[key]
+        use = _options(cell, spec)
+        model = self._model(cell.model)
+        data = open_for(model, spec, use)
+        if prior:
+            data = _keep_classes(data, prior, cell.seed)
+        noise = parse_corruption(corruption, cell.seed) if corruption else None
+        classes = match_classes(data, model, None)
+        vectors = collect_representations(
+            model, data, layers, classes, corruption=noise, settings=use.settings
+        )
+        norm = None
+        if vectors.labels and (spec != cell.original or corruption or prior):
+            norm = gradient_norm_of_batch(model, data, classes, noise)
+        self._passes[key] = _Pass(data, vectors, norm)
+        while len(self._passes) > KEPT_PASSES:
+            self._passes.popitem(last=False)
+        return self._passes[key]
+
+
+def _options(cell: Cell, spec: str) -> Options:
+    given = {k: v for k, v in cell.measurement.items() if k in ("max_samples", "batch_size")}
+    if spec != cell.original:
+        columns = ("label_column", "input_columns")
+        given |= {k: v for k, v in cell.options.items() if k in columns}
+    return Options(seed=cell.seed, progress=False, **given)
+
+
+def uneven(rows: Any, label: str, strength: float, seed: int) -> NDArray[np.int64]:
+    """Return the positions of the rows that a shift of the class frequencies keeps.
+
+    Args:
+        rows: a `datasets.Dataset`.
+        label: its label column.
+        strength: of the shift, see `ClassPrior`.
+        seed: of the classes' order and of the draw.
+    """
+    values = rows.select_columns([label])[:][label]
+    return ClassPrior(strength, seed).keep(_codes(values))
+
+
+def _keep_classes(data: Data, strength: float, seed: int) -> Data:
+    if data.indices is None or data.columns.label is None:
+        raise ResqueError(
+            f"class_prior needs labelled rows that are no stream; {data.spec} has none"
+        )
+    kept = uneven(data.rows, data.columns.label, strength, seed)
+    return replace(data, rows=data.rows.select(kept), indices=data.indices[kept], n_rows=len(kept))
+
+
+def compare_layers(
+    a: Vectors, b: Vectors, names: Sequence[str], *, paired: bool
+) -> tuple[LayerIndex, ...]:
+    """Return RESQUE_dist of each layer with the data's and with predicted labels.
+
+    Args:
+        a: of the original data.
+        b: of the shifted data.
+        names: layers from the first to the classifier's input, which also gets the index with
+            class probabilities for labels.
+        paired: both are of the same rows.
+    """
+    found = []
+    for i, name in enumerate(names):
+        depth = i / max(len(names) - 1, 1)
+        for kind, labels in _labels_of(a, b).items():
+            sums = [_sums(x, name, y) for x, y in zip((a, b), labels, strict=True)]
+            if not set(sums[0].labels) & set(sums[1].labels):
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of classes left out: the ledger is no place
+                score = resque_dist_of_sums(*sums, paired=paired and kind == "data")
+            found.append(
+                LayerIndex(
+                    name,
+                    depth,
+                    kind,
+                    score.value,
+                    score.interval if np.isfinite(score.interval).all() else None,
+                    score.noise_floor if np.isfinite(score.noise_floor) else None,
+                    score.debiased if np.isfinite(score.debiased) else None,
+                )
+            )
+    if a.logits is not None and b.logits is not None:
+        from scipy.special import softmax
+
+        (x, p), (y, q) = ((v.vectors[names[-1]], softmax(v.logits, axis=1)) for v in (a, b))
+        value = soft_resque_dist(x, p, y, q)
+        found.append(LayerIndex(names[-1], 1.0, "soft", value, None, None, None))
+    return tuple(found)
+
+
+def _labels_of(a: Vectors, b: Vectors) -> dict[str, tuple[list[Label], list[Label]]]:
+    kinds = {}
+    if a.labels and b.labels:
+        kinds["data"] = a.labels, b.labels
+    if a.logits is not None and b.logits is not None:
+        predicted = [[int(i) for i in x.logits.argmax(axis=1)] for x in (a, b)]  # type: ignore[union-attr]
+        kinds["predicted"] = (list(predicted[0]), list(predicted[1]))
+    return kinds
+
+
+def _sums(vectors: Vectors, layer: str, labels: list[Label]) -> ClassSums:
+    sums = ClassSums(ARRAY_GROUPS)
+    sums.add(vectors.vectors[layer], labels, vectors.indices)
+    return sums
+
+
+def soft_resque_dist(
+    original: NDArray[Any],
+    original_probabilities: Floats,
+    shifted: NDArray[Any],
+    shifted_probabilities: Floats,
+) -> float:
+    """RESQUE_dist with class probabilities in place of labels.
+
+    Each sample adds its vector to the sum of every class, weighted by its probability. With
+    one-hot probabilities it is RESQUE_dist; predicted labels collapse where all predictions fall
+    on few classes, and probabilities do so less.
+
+    Args:
+        original: (N, D) representations.
+        original_probabilities: (N, K), rows that add up to 1.
+        shifted: (M, D) representations.
+        shifted_probabilities: (M, K).
+
+    Returns:
+        The mean over the classes of the angle between the weighted sums, / π, in [0, 1]; NaN
+        where no class has a sum on both sides.
+    """
+    a, b = (
+        probabilities.T.astype(np.float64) @ x.astype(np.float64)
+        for x, probabilities in (
+            (original, original_probabilities),
+            (shifted, shifted_probabilities),
+        )
+    )
+    some = a.any(axis=1) & b.any(axis=1)
+    return float(angles(a[some], b[some]).mean() / np.pi) if some.any() else float("nan")
+
+
+def _resque(indices: Sequence[LayerIndex], main: str) -> dict[str, float]:
+    """Return the predictors that are RESQUE in one of its variants."""
+    at = {(x.layer, x.labels): x for x in indices}
+    found = {}
+    for kind, name in (
+        ("data", "resque_dist"),
+        ("predicted", "resque_dist_predicted"),
+        ("soft", "resque_dist_soft"),
+    ):
+        if (main, kind) in at:
+            found[name] = at[main, kind].value
+    if (main, "data") in at and at[main, "data"].debiased is not None:
+        found["resque_dist_debiased"] = at[main, "data"].debiased or 0.0
+    layers = [x.value for x in indices if x.labels == "data"]
+    if len(layers) > 1:
+        found["resque_dist_layers"] = float(np.mean(layers))
+    return found
+
+
+def _rivals(a: Vectors, b: Vectors, main: str, paired: bool) -> dict[str, float]:
+    sides = [
+        Representations(x.vectors, main, x.logits, x.targets if x.labels else None) for x in (a, b)
+    ]
+    found = compare(sides[0], sides[1], paired=paired)
+    if b.labels and (b.targets < 0).all():  # a new task: these scores are of its own classes
+        y = _codes(b.labels)
+        found |= transfer_scores(b.vectors[main], y, b.logits)
+    for name, side in (("accuracy", b), ("original_accuracy", a)):
+        known = side.targets >= 0
+        if side.logits is not None and known.any():
+            found[name] = accuracy(side.logits[known], side.targets[known])
+    if b.labels:
+        found["classes"] = float(len(set(b.labels)))
+    return found
+
+
+def _codes(labels: Sequence[Label]) -> NDArray[np.int64]:
+    return np.asarray(np.unique([str(x) for x in labels], return_inverse=True)[1], np.int64)
+
+
+def _task(vectors: Vectors, main: str, seed: int) -> float:
+    """Return RESQUE_task from the class centroids, without its interval."""
+    y = _codes(vectors.labels)
+    clusters, _ = cluster(vectors.vectors[main], y, "centroids", 1, seed)
+    return 1 - float(adjusted_rand(contingency(y, clusters)))
+
+
+def gradient_norm_of_batch(
+    model: Model, data: Data, classes: Any, corruption: Corruption | None
+) -> float | None:
+    """Return the norm of the loss's gradient on one batch of labelled rows.
+
+    The model is as in inference: no dropout, running statistics.
+
+    Returns:
+        ‖∇loss‖₂ over all weights; None where the model does not know the data's classes.
+    """
+    encoder = make_encoder(model, data.columns.modality)
+    batches = Batches(data, encoder, GRADIENT_ROWS, corruption=corruption, need_labels=True)
+    batch = next((x for x in batches if x.inputs), None)
+    if batch is None:
+        return None
+    ids = [None if x is None else classes.model_id(x) for x in batch.labels]
+    rows = [i for i, found in enumerate(ids) if found is not None]
+    if not rows:
+        return None
+    targets = torch.tensor([ids[i] for i in rows], device=model.device)
+    inputs = {name: x.to(model.device) for name, x in batch.inputs.items()}
+    with torch.enable_grad():
+        logits = model.module(**inputs).logits.float()[rows]
+        if logits.shape[1] <= int(targets.max()):
+            return None
+        loss = torch.nn.functional.cross_entropy(logits, targets)
+        trained = [x for x in model.module.parameters() if x.requires_grad]
+        found: Any = torch.autograd.grad(loss, trained, allow_unused=True)
+    norms = [x.float().norm() for x in found if x is not None]  # None: weights it does not use
+    return float(torch.stack(norms).norm())
