@@ -70,6 +70,7 @@ def _same_counts(one, many):
     return a.loss_sum == pytest.approx(b.loss_sum, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_an_error_on_one_process_ends_all(digits, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

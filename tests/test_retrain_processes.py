@@ -123,6 +123,7 @@ def test_sigterm_saves_on_the_same_step(digits, tmp_path):
     assert f"saved at step {saved} " in err
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_past_the_first_epoch(digits, whole, tmp_path):
     """Killed at step 9 of epochs of 6 steps, where the weights of the epoch before are needed."""
     folder, out = whole[0], tmp_path / "out"

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from resque.callback import CostCallback
     from resque.estimation import estimate, fingerprint
     from resque.fingerprints import Fingerprint
+    from resque.forecasting import forecast
     from resque.indices import Score, resque_dist, resque_task
     from resque.records import CostRecord, read_records
     from resque.report import Report
@@ -22,6 +23,7 @@ __all__ = [
     "Score",
     "estimate",
     "fingerprint",
+    "forecast",
     "read_records",
     "resque_dist",
     "resque_task",
@@ -35,6 +37,7 @@ _HOMES = {
     "Score": "resque.indices",
     "estimate": "resque.estimation",
     "fingerprint": "resque.estimation",
+    "forecast": "resque.forecasting",
     "read_records": "resque.records",
     "resque_dist": "resque.indices",
     "resque_task": "resque.indices",
