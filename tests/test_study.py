@@ -242,7 +242,8 @@ def test_a_kill_loses_and_doubles_no_cell(digits, tmp_path):
         _, err = process.communicate(timeout=200)
         codes.append(process.returncode)
         assert "Traceback" not in err
-    assert codes == [-signal.SIGKILL, 143, 0]
+    assert codes[::2] == [-signal.SIGKILL, 0]
+    assert codes[1] in (143, -signal.SIGTERM)  # within a retraining, or before it
     ledger = read_ledger([out])
     assert len((out / "ledger.jsonl").read_text().splitlines()) == len(ledger.entries) == 6
     assert not ledger.skipped

@@ -1,0 +1,141 @@
+"""How good forecasts from a ledger are on kinds of shift that they know nothing of."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resque.errors import UsageError
+from resque.forecast_folds import Unseen
+from resque.forecast_runs import Table
+from resque.forecasters import Forecaster, count_held, make_forecaster
+from resque.forecasts import Coverage
+from resque.ledger import Ledger
+from resque.records import plain
+from resque.sums import Floats
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Forecasts of runs whose family nothing was learnt from.
+
+    Attributes:
+        runs: that were forecast.
+        error: median absolute error in epochs, over the runs that reached their target; None
+            where none did.
+        naive_error: the same of the naive forecast, the median of the other families' runs.
+        coverage: of the prediction intervals.
+    """
+
+    runs: int
+    error: float | None
+    naive_error: float | None
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class CheckedFamily(Checked):
+    """The same for the runs of one family.
+
+    Attributes:
+        family: its name.
+        method: the model that the other families chose.
+    """
+
+    family: str
+    method: str
+
+
+@dataclass(frozen=True)
+class CheckedForecaster(Checked):
+    """The same for all runs.
+
+    Attributes:
+        features: that the models use.
+        families: one by one.
+    """
+
+    features: tuple[str, ...]
+    families: tuple[CheckedFamily, ...]
+
+
+@dataclass(frozen=True)
+class ForecastEvaluation:
+    """How good a ledger's forecasts are, with and without labels of the shifted data.
+
+    Attributes:
+        level: probability that intervals are made for.
+        labelled: with labels, or None where the ledger has no such features.
+        unlabelled: without, or None.
+        notes: why one is None, a sentence each.
+    """
+
+    level: float
+    labelled: CheckedForecaster | None
+    unlabelled: CheckedForecaster | None
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        found: dict[str, Any] = plain(asdict(self))
+        return found
+
+
+def evaluate_forecasts(ledger: Ledger, *, level: float = 0.9) -> ForecastEvaluation:
+    """Forecast each family of a ledger from the others, and compare with what its runs took.
+
+    Choice of the model, fit and interval are made anew for each family, without its runs.
+
+    Args:
+        ledger: of studies.
+        level: probability that intervals are made for, from 0.5 to 0.95.
+
+    Raises:
+        UsageError: where the ledger does not suffice for either kind of forecast.
+    """
+    found: dict[bool, CheckedForecaster] = {}
+    notes: list[str] = []
+    for labels in (True, False):
+        try:
+            found[labels] = _check(make_forecaster(ledger, labels=labels, level=level))
+        except UsageError as error:
+            if notes:
+                raise
+            notes.append(f"{'with' if labels else 'without'} labels: {error}")
+    return ForecastEvaluation(level, found.get(True), found.get(False), tuple(notes))
+
+
+def _check(forecaster: Forecaster) -> CheckedForecaster:
+    table, unseen = forecaster.table, forecaster.unseen
+    naive = _naive(table)
+    families = tuple(
+        CheckedFamily(
+            **vars(_compare(table, unseen, naive, table.runs.families == i)),
+            family=family,
+            method=unseen.methods[i],
+        )
+        for i, family in enumerate(table.families)
+    )
+    whole = _compare(table, unseen, naive, np.ones(len(naive), bool))
+    return CheckedForecaster(**vars(whole), features=table.features, families=families)
+
+
+def _naive(table: Table) -> Floats:
+    """Return (N,) log costs: the median of the runs of other families, bounds as they are."""
+    runs = table.runs
+    others = runs.families[:, None] != runs.families
+    return np.array([np.median(runs.cost[rows]) for rows in others])
+
+
+def _compare(table: Table, unseen: Unseen, naive: Floats, rows: NDArray[np.bool_]) -> Checked:
+    runs = table.runs.select(rows)
+    truth, reached = table.epochs(runs.cost), runs.side <= 0
+    errors = [
+        float(np.median(np.abs(table.epochs(x[rows]) - truth)[reached])) if reached.any() else None
+        for x in (unseen.predicted, naive)
+    ]
+    held = count_held(runs, unseen.predicted[rows], unseen.width[rows])
+    return Checked(len(truth), errors[0], errors[1], held)

@@ -1,0 +1,337 @@
+"""`forecast`: what reusing a model will cost, for several shifts, models and strategies at once."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from resque.data import open_data
+from resque.energy import Grid, find_grid
+from resque.errors import ResqueError, UsageError
+from resque.forecast_runs import Known
+from resque.forecasters import Forecaster, make_forecaster
+from resque.forecasts import Forecast, Predicted, price_forecast
+from resque.ledger import Cell, Ledger, read_ledger
+from resque.records import CostRecord, Measured, Probe
+from resque.study_measurement import Measurement, Measurer
+
+DEFAULT_LEDGER = Path(__file__).with_name("default_ledger.jsonl")
+NOTHING = "nothing"  # the strategy that leaves the model as it is
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a step costs, where no probe shall measure it.
+
+    Attributes:
+        seconds_per_step: of training.
+        watts: of all hardware together, while it trains.
+    """
+
+    seconds_per_step: float
+    watts: float
+
+    @property
+    def probe(self) -> Probe:
+        """The same as a probe without spread."""
+        kwh = self.seconds_per_step * self.watts / 3.6e6
+        exact = [Measured(x, (x, x)) for x in (self.seconds_per_step, kwh)]
+        return Probe(0, 0, 2, exact[0], exact[1])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to go on.
+
+    Attributes:
+        model: id or folder.
+        shifted: what it is retrained for, with any corruption.
+        strategy: "full", "head", "lora", "scratch", or "nothing" for the model as it is.
+        accuracy: on the shifted data before retraining, where labels are there.
+        forecast: None where nothing is done.
+        reached_probability: that the target is reached; None where that is not known.
+    """
+
+    model: str
+    shifted: str
+    strategy: str
+    accuracy: float | None
+    forecast: Forecast | None
+    reached_probability: float | None
+
+    def to_row(self) -> list[str]:
+        """Return shift, strategy, accuracy, costs and probability as people read them."""
+        found = self.forecast
+        costs = ["0"] * 4 + ["–"]
+        if found is not None:
+            given = (found.epochs, 1), (found.energy_kwh, 1000), (found.co2eq_kg, 1000)
+            costs = [_shown(x, factor) for x, factor in (*given, (found.seconds, 1))]
+            costs.append("–" if found.price is None else _shown(found.price, 1))
+        known = [
+            "–" if x is None else f"{x:.0%}" for x in (self.accuracy, self.reached_probability)
+        ]
+        return [self.shifted, self.strategy, known[0], *costs, known[1]]
+
+
+def _shown(found: Predicted, factor: float) -> str:
+    value, low, high = (f"{factor * x:.2g}" for x in (found.value, *found.interval))
+    return f"{value} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The candidates, sorted by what they cost.
+
+    Attributes:
+        candidates: the cheapest first; doing nothing comes first of all.
+        target: "accuracy:A" or "recovery:R".
+        ledgers: what was learnt from.
+        skipped: lines of these that are no entries.
+        grid: the electricity.
+        rates: how the cost of a step is known: a probe, its energy measured or estimated; or
+            "given".
+    """
+
+    candidates: tuple[Candidate, ...]
+    target: str
+    ledgers: tuple[str, ...]
+    skipped: tuple[str, ...]
+    grid: Grid
+    rates: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types: the cheapest retraining's forecast, and all candidates."""
+        documents = [_document(x) for x in self.candidates]
+        best = next(x for x in documents if x["strategy"] != NOTHING)
+        return {
+            **best,
+            "target": self.target,
+            "ledgers": list(self.ledgers),
+            "lines_skipped": list(self.skipped),
+            "grid_intensity_g_per_kwh": self.grid.intensity,
+            "grid_source": self.grid.source,
+            "rates": self.rates,
+            "candidates": documents,
+        }
+
+
+def _document(candidate: Candidate) -> dict[str, Any]:
+    found = {
+        "model": candidate.model,
+        "shifted": candidate.shifted,
+        "strategy": candidate.strategy,
+        "accuracy": candidate.accuracy,
+        "reached_probability": candidate.reached_probability,
+    }
+    if candidate.forecast is None:
+        zero = {"value": 0.0, "interval": [0.0, 0.0]}
+        return found | dict.fromkeys(("epochs", "energy_kwh", "co2eq_kg", "seconds"), zero)
+    return found | candidate.forecast.to_dict() | {"sentence": candidate.forecast.sentence()}
+
+
+def forecast(
+    models: str | Sequence[str],
+    original: str,
+    shifted: str | Sequence[str] = (),
+    *,
+    corruptions: str | Sequence[str] = (),
+    strategies: str | Sequence[str] = ("full",),
+    target: str = "recovery:0.95",
+    ledgers: Sequence[str | Path] = (),
+    rates: Rates | None = None,
+    country: str | None = None,
+    grid_intensity: float | None = None,
+    price_per_hour: float | None = None,
+    max_samples: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    **options: Any,
+) -> Answer:
+    """Forecast what retraining will cost, from what is known before it.
+
+    Each model is run over the original and the shifted data once; a ledger of retrainings that
+    were run for real turns what is seen into epochs, and a short probe, into time and energy.
+
+    Args:
+        models: ids or folders.
+        original: the data that they know, as a data specification.
+        shifted: data sets to retrain for; with labels, or without.
+        corruptions: "NAME:LEVEL" of the original data, instead of or beside these.
+        strategies: "full", "head", "lora", "scratch".
+        target: "accuracy:A", or "recovery:R" of the accuracy on the original data.
+        ledgers: files or folders; the package's own where none is given.
+        rates: of a step; None for a probe of each model and strategy on this machine.
+        country: ISO 3166 code, for the grid.
+        grid_intensity: g CO2eq/kWh, in place of the country's.
+        price_per_hour: of all hardware together, in any currency.
+        max_samples: rows to measure of each data set.
+        seed: of these, of corruptions and of the probe.
+        device: "auto" or "cpu".
+        **options: of `retrain`, as they are going to be: epochs, batch_size, learning_rate, …
+
+    Raises:
+        UsageError: where something does not fit, or the ledgers hold too little.
+        ResqueError: where data or model cannot be read.
+    """
+    data = [(x, None) for x in _listed(shifted)] + [(original, x) for x in _listed(corruptions)]
+    names, ways = _listed(models), _listed(strategies)
+    if not data or not names or not ways:
+        raise UsageError("give a model, a strategy, and shifted= data or corruptions=")
+    ledger = read_ledger(ledgers or [DEFAULT_LEDGER])
+    for line in ledger.skipped:
+        log.warning("skipped: %s", line)
+    asked = _Asked(original, target, max_samples, seed, device, options, rates)
+    grid = find_grid(country, grid_intensity)
+    seer = _Seer(ledger, grid, price_per_hour)
+    measurer = Measurer(device)
+    found = []
+    for name, (spec, corruption) in itertools.product(names, data):
+        cell = asked.cell(name, spec, corruption)
+        measured = measurer.measure(cell)
+        found.append(_nothing(cell, measured))
+        for way in ways:
+            probe = asked.probe(replace(cell, strategy=way), measured)
+            found.append(seer.candidate(cell, way, measured, probe, options.get("epochs")))
+    return Answer(
+        tuple(sorted(found, key=_cost)),
+        target,
+        tuple(map(str, ledgers)) or (f"the package's own, {len(ledger.done)} runs",),
+        ledger.skipped,
+        grid,
+        probe.how,
+    )
+
+
+@dataclass
+class _Seer:
+    """Turns what was measured into candidates; learns from the ledger once a kind of labels."""
+
+    ledger: Ledger
+    grid: Grid
+    price_per_hour: float | None
+    forecasters: dict[bool, Forecaster] = field(default_factory=dict)
+
+    def candidate(
+        self, cell: Cell, way: str, measured: Measurement, probe: _Probed, limit: float | None
+    ) -> Candidate:
+        predictors = dict(measured.predictors) | {"n_train": probe.rows}
+        if probe.parameters is not None:
+            predictors["n_parameters"] = probe.parameters
+        known = Known(predictors, way, cell.target, probe.steps_per_epoch)
+        accuracy = predictors.get("accuracy")
+        labels = accuracy is not None
+        if labels not in self.forecasters:
+            self.forecasters[labels] = make_forecaster(self.ledger, labels=labels)
+        found = price_forecast(
+            self.forecasters[labels].predict(known, limit),
+            probe.rates,
+            grid_intensity=self.grid.intensity,
+            price_per_hour=self.price_per_hour,
+        )
+        name = _shift_of(cell)
+        return Candidate(cell.model, name, way, accuracy, found, found.reached_probability)
+
+
+def _listed(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+@dataclass(frozen=True)
+class _Probed:
+    """A step's rates, how they are known, and steps an epoch, rows and parameters."""
+
+    rates: Probe
+    how: str
+    steps_per_epoch: float
+    rows: float
+    parameters: float | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    original: str
+    target: str
+    max_samples: int | None
+    seed: int
+    device: str
+    options: dict[str, Any]
+    rates: Rates | None
+
+    def cell(self, model: str, dataset: str, corruption: str | None) -> Cell:
+        measurement = {"max_samples": self.max_samples} if self.max_samples else {}
+        return Cell(
+            model=model,
+            original=self.original,
+            dataset=dataset,
+            eval_split=self.options.get("eval_split"),
+            corruption=corruption,
+            class_prior=0.0,
+            family=corruption.partition(":")[0] if corruption else dataset,
+            level=None,
+            strategy="full",
+            target=self.target,
+            seed=self.seed,
+            options=dict(self.options),
+            measurement=measurement,
+        )
+
+    def probe(self, cell: Cell, measured: Measurement) -> _Probed:
+        """Return a step's rates, measured where they are not given."""
+        if self.rates is not None:
+            rows = len(open_data(cell.dataset)[0])
+            batch = int(self.options.get("batch_size", 32))
+            return _Probed(self.rates.probe, "given", max(rows // batch, 1), float(rows), None)
+        record = self._run_probe(cell, measured.label_column is not None)
+        if record.probe is None:
+            raise ResqueError("the probe gave no rates")
+        energy = "measured" if record.energy_is_measured else "estimated by codecarbon"
+        return _Probed(
+            record.probe,
+            f"a probe of {record.probe.steps} steps on this machine; energy {energy}",
+            record.training.steps_per_epoch,
+            float(record.data.rows),
+            float(record.model.parameters),
+        )
+
+    def _run_probe(self, cell: Cell, labelled: bool) -> CostRecord:
+        from resque.retrain import retrain
+
+        data = cell.dataset if labelled else cell.original  # a step costs the same on both
+        with tempfile.TemporaryDirectory(prefix="resque-") as folder:
+            return retrain(
+                cell.model,
+                data,
+                folder,
+                **self.options,
+                corruption=cell.corruption if labelled else None,
+                strategy=cell.strategy,
+                measure="probe",
+                seed=self.seed,
+                device=self.device,
+                progress=False,
+            )
+
+
+def _nothing(cell: Cell, measured: Measurement) -> Candidate:
+    """Return what comes of leaving the model as it is."""
+    known = measured.predictors
+    accuracy = known.get("accuracy")
+    kind, _, share = cell.target.partition(":")
+    wanted = float(share) * (known.get("original_accuracy", 1.0) if kind == "recovery" else 1.0)
+    met = None if accuracy is None else float(accuracy >= wanted)
+    return Candidate(cell.model, _shift_of(cell), NOTHING, accuracy, None, met)
+
+
+def _shift_of(cell: Cell) -> str:
+    return f"{cell.dataset} {cell.corruption or ''}".rstrip()
+
+
+def _cost(candidate: Candidate) -> tuple[bool, float]:
+    found = candidate.forecast
+    return (False, 0.0) if found is None else (True, found.energy_kwh.value)
