@@ -128,7 +128,7 @@ def test_a_study_leaves_an_entry_a_cell(digits, small):
         assert a.predictors["accuracy_drop"] < b.predictors["accuracy_drop"]
     prior = next(e for e in ledger.entries if e.cell.class_prior)
     assert prior.record.data.rows < 120
-    assert prior.predictors["resque_dist"] < weak[0].predictors["resque_dist"]
+    assert prior.predictors["resque_dist"] < strong[0].predictors["resque_dist"]
 
 
 def test_the_index_is_that_of_estimate(digits, small):
