@@ -74,7 +74,11 @@ def study(
         missing = len(found.cells) - len(ledger.entries)
         o.show([f"{missing} cells are left to other shards; the last to end writes the report"])
     else:
-        _report(ledger, output_dir, found.name, as_json)
+        try:
+            _report(ledger, output_dir, found.name, as_json)
+        except UsageError as error:  # too few shifts: the ledger is whole all the same
+            said = f"The ledger is in {output_dir}; there is no report: {error}"
+            o.show_json({"report": None, "reason": str(error)}) if as_json else o.show([said])
     if failed:
         raise ResqueError(f"{failed} cells failed: see above; --retry-failed runs them once more")
 
