@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from resque.columns import Columns, LabelUse, find_columns
 from resque.errors import ResqueError, UsageError, explain
+from resque.sampling import draw_rows
 from resque.sums import Ints
 
 log = logging.getLogger(__name__)
@@ -310,7 +309,7 @@ def load_data(
         if max_samples is not None:
             rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER).take(max_samples)
         return Data(rows, spec, columns, None, None, shard)
-    chosen = _choose(len(rows), max_samples, seed)[shard[0] - 1 :: shard[1]]
+    chosen = draw_rows(len(rows), max_samples, seed)[shard[0] - 1 :: shard[1]]
     if not len(chosen):
         raise ResqueError(f"{spec} has no rows" + (" in this shard" if len(rows) else ""))
     rows = rows.select(chosen) if len(chosen) < len(rows) else rows
@@ -322,12 +321,6 @@ def _first_features(rows: Any) -> Any:
     if features is None:
         raise ResqueError("the stream is empty")
     return features
-
-
-def _choose(n: int, max_samples: int | None, seed: int) -> Ints:
-    if max_samples is None or max_samples >= n:
-        return np.arange(n, dtype=np.int64)
-    return np.sort(np.random.default_rng(seed).choice(n, max_samples, replace=False))
 
 
 def _raw(rows: Any, features: Any, columns: Columns) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resque.errors import UsageError
+from resque.sampling import draw_rows
 from resque.sums import Floats
 from resque.transfer_scores import as_rows, centred
 
@@ -147,14 +148,8 @@ def _distances(x: Any, y: Any, max_samples: int, seed: int) -> tuple[Floats, int
 
     if max_samples < 2:
         raise UsageError(f"max_samples is {max_samples}; expected at least 2")
-    a, b = (_subsample(side, max_samples, seed) for side in two_sides(x, y, least=2))
+    a, b = (side[draw_rows(len(side), max_samples, seed)] for side in two_sides(x, y, least=2))
     return np.asarray(squareform(pdist(np.concatenate([a, b])))), len(a)
-
-
-def _subsample(x: Floats, max_samples: int, seed: int) -> Floats:
-    if len(x) <= max_samples:
-        return x
-    return x[np.sort(np.random.default_rng(seed).choice(len(x), max_samples, replace=False))]
 
 
 def _median_distance(distances: Floats) -> float:

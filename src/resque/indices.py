@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resque.clustering import adjusted_rand, cluster, contingency, task_interval
 from resque.errors import UsageError
+from resque.sampling import draw_rows
 from resque.sums import ClassSums, Label
 from resque.uncertainty import angles, estimate_noise, estimate_uncertainty
 
@@ -300,7 +301,7 @@ def resque_task(
     check_task_options(init, embedding, n_init)
     x = _embed(embeddings, embedding, channel_axis)
     names = as_labels(labels, len(x))
-    rows = _subsample(len(x), max_rows, seed)
+    rows = draw_rows(len(x), max_rows, seed)
     x, y = x[rows], np.unique(np.array(names)[rows], return_inverse=True)[1]
     clusters, centres = cluster(x, y, init, n_init, seed)
     value = 1 - float(adjusted_rand(contingency(y, clusters)))
@@ -352,12 +353,6 @@ def _embed(embeddings: Any, embedding: str, channel_axis: int) -> NDArray[Any]:
             f"{len(bad)} row(s) of embeddings have NaN or infinite values (first: row {bad[0]})"
         )
     return x
-
-
-def _subsample(n: int, max_rows: int, seed: int) -> NDArray[np.int64]:
-    if n <= max_rows:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(seed).choice(n, max_rows, replace=False))
 
 
 def _warn_overfit(x: NDArray[Any], y: NDArray[np.int64], init: str) -> None:

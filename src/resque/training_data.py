@@ -18,6 +18,7 @@ from resque.measurement import open_for
 from resque.options import Options
 from resque.row_hashes import digest_rows, hash_rows, warn_of_overlap
 from resque.rows import read_label, read_row
+from resque.sampling import draw_rows
 from resque.shifts import Corruption, check_fits
 from resque.sums import Ints
 from resque.task_classes import Classes, choose_classes
@@ -299,11 +300,9 @@ def _by_length(data: Data, rows: Ints) -> Ints:
 
 
 def _draw(rows: Ints, most: int | None, seed: int) -> Ints:
-    if most is None or most >= len(rows):
-        return rows
-    if most < 1:
+    if most is not None and most < 1:
         raise UsageError(f"--max-eval-samples is {most}; expected at least 1")
-    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    return rows[draw_rows(len(rows), most, seed)]
 
 
 def _check_apart(train: Data, evaluation: Data) -> None:
