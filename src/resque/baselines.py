@@ -20,10 +20,9 @@ from resque.accuracies import (
 from resque.distances import (
     arm,
     check_layers,
-    energy_distance,
     frechet_distance,
     linear_cka,
-    mmd,
+    mmd_and_energy,
 )
 from resque.errors import UsageError
 from resque.transfer_scores import as_rows, transfer_scores
@@ -114,11 +113,12 @@ def compare(
     x, y = original.vectors[original.layer], shifted.vectors[shifted.layer]
     if paired and len(x) != len(y):
         raise UsageError(f"original has {len(x)} rows and shifted {len(y)}, so they are not paired")
+    discrepancy, energy = mmd_and_energy(x, y, paired=paired)
     found = {
         "arm": arm(original.vectors, shifted.vectors),
         "frechet": frechet_distance(x, y),
-        "mmd": mmd(x, y, paired=paired),
-        "energy_distance": energy_distance(x, y),
+        "mmd": discrepancy,
+        "energy_distance": energy,
         **_compare_outputs(original, shifted),
     }
     rows, ids = _known(shifted)

@@ -125,7 +125,10 @@ def mmd(
     Returns:
         The discrepancy, at most 2; it may be below 0, as its mean is 0 with no shift.
     """
-    distances, n = _distances(x, y, max_samples, seed)
+    return _mmd_of(*_distances(x, y, max_samples, seed), bandwidth, paired)
+
+
+def _mmd_of(distances: Floats, n: int, bandwidth: float | None, paired: bool) -> float:
     m = len(distances) - n
     if paired and n != m:
         raise UsageError(f"x has {n} rows and y {m}; paired rows are equally many")
@@ -172,9 +175,18 @@ def energy_distance(x: Any, y: Any, max_samples: int = MAX_SAMPLES, seed: int = 
     Returns:
         The distance, at least 0, in units of x.
     """
-    distances, n = _distances(x, y, max_samples, seed)
+    return _energy_of(*_distances(x, y, max_samples, seed))
+
+
+def _energy_of(distances: Floats, n: int) -> float:
     within = distances[:n, :n].mean() + distances[n:, n:].mean()
     return max(float(2 * distances[:n, n:].mean() - within), 0.0)
+
+
+def mmd_and_energy(x: Any, y: Any, *, paired: bool = False) -> tuple[float, float]:
+    """Return `mmd` and `energy_distance` from distances that are computed once for both."""
+    distances, n = _distances(x, y, MAX_SAMPLES, 0)
+    return _mmd_of(distances, n, None, paired), _energy_of(distances, n)
 
 
 def linear_cka(x: Any, y: Any) -> float:
