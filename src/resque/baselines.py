@@ -46,45 +46,47 @@ class Representations:
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """What a baseline is.
+class Predictor:
+    """A quantity, known before retraining, that may tell what it costs.
 
     Attributes:
         needs_labels: it takes labels of the shifted data.
         sign: +1 where a greater value should mean a dearer retraining, −1 where a cheaper one.
         what: in a few words.
         source: where it comes from.
+        is_resque: whether it is RESQUE or a variant of it.
     """
 
     needs_labels: bool
     sign: int
     what: str
     source: str
+    is_resque: bool = False
 
 
 BASELINES = {
-    "arm": Baseline(
+    "arm": Predictor(
         False, +1, "Wasserstein distance of activations, mean over layers", "arXiv 2405.09600"
     ),
-    "accuracy_drop": Baseline(True, +1, "original less shifted accuracy", "definition"),
-    "loss_increase": Baseline(True, +1, "shifted less original cross-entropy", "definition"),
-    "entropy_increase": Baseline(False, +1, "shifted less original mean entropy", "definition"),
-    "confidence_drop": Baseline(False, +1, "original less shifted confidence", "arXiv 1610.02136"),
-    "atc_drop": Baseline(False, +1, "accuracy drop foreseen by ATC", "arXiv 2201.04234"),
-    "doc_drop": Baseline(False, +1, "accuracy drop foreseen by DoC", "arXiv 2107.03315"),
-    "frechet": Baseline(False, +1, "squared Fréchet distance of Gaussians", "arXiv 1706.08500"),
-    "mmd": Baseline(False, +1, "squared maximum mean discrepancy", "JMLR 13 (2012) 723"),
-    "cka": Baseline(False, +1, "1 − linear CKA of paired rows", "arXiv 1905.00414"),
-    "energy_distance": Baseline(False, +1, "energy distance", "JSPI 143 (2013) 1249"),
-    "logme": Baseline(True, -1, "log evidence of a linear model", "arXiv 2102.11005"),
-    "hscore": Baseline(True, -1, "regularized H-score", "arXiv 2110.06893"),
-    "leep": Baseline(True, -1, "log-likelihood from the model's classes", "arXiv 2002.12462"),
-    "knn_error": Baseline(True, +1, "leave-one-out error of 5 neighbours", "definition"),
-    "gradient_norm": Baseline(
+    "accuracy_drop": Predictor(True, +1, "original less shifted accuracy", "definition"),
+    "loss_increase": Predictor(True, +1, "shifted less original cross-entropy", "definition"),
+    "entropy_increase": Predictor(False, +1, "shifted less original mean entropy", "definition"),
+    "confidence_drop": Predictor(False, +1, "original less shifted confidence", "arXiv 1610.02136"),
+    "atc_drop": Predictor(False, +1, "accuracy drop foreseen by ATC", "arXiv 2201.04234"),
+    "doc_drop": Predictor(False, +1, "accuracy drop foreseen by DoC", "arXiv 2107.03315"),
+    "frechet": Predictor(False, +1, "squared Fréchet distance of Gaussians", "arXiv 1706.08500"),
+    "mmd": Predictor(False, +1, "squared maximum mean discrepancy", "JMLR 13 (2012) 723"),
+    "cka": Predictor(False, +1, "1 − linear CKA of paired rows", "arXiv 1905.00414"),
+    "energy_distance": Predictor(False, +1, "energy distance", "JSPI 143 (2013) 1249"),
+    "logme": Predictor(True, -1, "log evidence of a linear model", "arXiv 2102.11005"),
+    "hscore": Predictor(True, -1, "regularized H-score", "arXiv 2110.06893"),
+    "leep": Predictor(True, -1, "log-likelihood from the model's classes", "arXiv 2002.12462"),
+    "knn_error": Predictor(True, +1, "leave-one-out error of 5 neighbours", "definition"),
+    "gradient_norm": Predictor(
         True, +1, "norm of one batch's loss gradient before training", "definition"
     ),
-    "n_parameters": Baseline(False, +1, "parameters of the model", "definition"),
-    "n_train": Baseline(False, -1, "rows trained on", "definition"),
+    "n_parameters": Predictor(False, +1, "parameters of the model", "definition"),
+    "n_train": Predictor(False, -1, "rows trained on", "definition"),
 }
 
 

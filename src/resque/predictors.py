@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from resque.baselines import BASELINES
+from resque.baselines import BASELINES, Predictor
 
 PAPER = "Sangarya & Kim, arXiv 2412.15511"
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """A quantity that may tell the cost of retraining.
-
-    Attributes:
-        what: in words.
-        needs_labels: whether it needs labels of the shifted data.
-        sign: 1 where a greater value should mean a dearer retraining, else -1.
-        source: paper.
-        is_resque: whether it is RESQUE or a variant of it.
-    """
-
-    what: str
-    needs_labels: bool
-    sign: int
-    source: str
-    is_resque: bool = False
-
-
 def _resque(what: str, needs_labels: bool = True) -> Predictor:
-    return Predictor(what, needs_labels, 1, PAPER, True)
+    return Predictor(needs_labels, +1, what, PAPER, is_resque=True)
 
 
 PREDICTORS: dict[str, Predictor] = {
@@ -39,8 +18,5 @@ PREDICTORS: dict[str, Predictor] = {
     "resque_dist_predicted": _resque("RESQUE_dist with predicted labels", False),
     "resque_dist_soft": _resque("RESQUE_dist with class probabilities for labels", False),
     "resque_task": _resque("RESQUE_task of the shifted data"),
-    **{
-        name: Predictor(known.what, known.needs_labels, known.sign, known.source)
-        for name, known in BASELINES.items()
-    },
+    **BASELINES,
 }
