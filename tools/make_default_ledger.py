@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-from resque.files import append_line
 from resque.forecasting import DEFAULT_LEDGER
-from resque.ledger import Entry, read_ledger
+from resque.ledger import Entry, read_ledger, write_ledger
 
 
 def slim(entry: Entry) -> Entry:
@@ -35,11 +33,8 @@ def main() -> None:
     ledger = read_ledger(sys.argv[1:])
     for line in ledger.skipped:
         print("skipped:", line, file=sys.stderr)
-    DEFAULT_LEDGER.unlink(missing_ok=True)
-    for entry in ledger.done:
-        append_line(slim(entry).to_dict(), DEFAULT_LEDGER)
-    size = Path(DEFAULT_LEDGER).stat().st_size
-    print(f"{len(ledger.done)} runs, {size / 1e6:.1f} MB")
+    write_ledger(map(slim, ledger.done), DEFAULT_LEDGER)
+    print(f"{len(ledger.done)} runs, {DEFAULT_LEDGER.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def points_of(entries: Sequence[Entry], predictor: str, measure: str) -> Iterato
     cells: dict[str, list[int]] = {}
     for i, entry in enumerate(known):
         if np.isfinite(x[i]):
-            cells.setdefault(replace(entry.cell, seed=0).key, []).append(i)
+            cells.setdefault(entry.cell.setting, []).append(i)
     for seeds in cells.values():
         ends = np.mean([_interval(known[i], float(x[i])) for i in seeds], axis=0)
         costs = y.cost[seeds]

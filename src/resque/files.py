@@ -77,14 +77,19 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> Path:
     return target
 
 
+def json_line(document: dict[str, Any]) -> bytes:
+    """Return a document as one line of JSON."""
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode(errors="backslashreplace")  # a path may hold what is no text
+
+
 def append_line(document: dict[str, Any], path: Path) -> None:
     """Add a line of JSON to a file, on the disk before it returns.
 
     Raises:
         ResqueError: where it cannot be written; the file is then as it was.
     """
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
-    line = text.encode(errors="backslashreplace")  # a path may hold what is no text
+    line = json_line(document)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         size = path.stat().st_size if path.exists() else None

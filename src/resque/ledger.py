@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from resque.errors import ResqueError
-from resque.files import append_line
-from resque.records import CostRecord, plain, read_as
+from resque.files import append_line, json_line, write_whole
+from resque.records import CostRecord, plain, read_document
 
 SCHEMA_VERSION = 1
 FILE_NAME = "ledger.jsonl"
@@ -57,6 +57,11 @@ class Cell:
         """Twenty hexadecimal digits that tell this cell from every other."""
         text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def setting(self) -> str:
+        """What cells that differ in their seed alone have in common: a key without the seed."""
+        return replace(self, seed=0).key
 
     @property
     def shift(self) -> str:
@@ -134,10 +139,7 @@ class Entry:
         """
         if not isinstance(found, dict) or "cell" not in found:
             raise ResqueError("it is no entry of a ledger")
-        version = found.get("schema_version")
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise ResqueError(f"it has schema_version {version!r}; known: {SCHEMA_VERSION}")
-        entry: Entry = read_as(Entry, found, "entry")
+        entry: Entry = read_document(Entry, found, SCHEMA_VERSION, "entry")
         return entry
 
 
@@ -146,7 +148,8 @@ class Ledger:
     """What was read from ledgers.
 
     Attributes:
-        entries: the newest of each key, in the order of their first lines.
+        entries: one of each key, in the order of their first lines: the first that is done, else
+            the newest.
         skipped: a sentence for each line that is no entry.
     """
 
@@ -166,6 +169,16 @@ def append_entry(entry: Entry, path: Path) -> None:
         ResqueError: where it cannot be written; the file is then as it was.
     """
     append_line(entry.to_dict(), path)
+
+
+def write_ledger(entries: Iterable[Entry], path: Path) -> None:
+    """Write a ledger of these entries, whole or not at all.
+
+    Raises:
+        ResqueError: where it cannot be written.
+    """
+    content = b"".join(json_line(entry.to_dict()) for entry in entries)
+    write_whole(path, lambda file: file.write_bytes(content))
 
 
 def read_ledger(paths: Iterable[str | Path]) -> Ledger:

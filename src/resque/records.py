@@ -424,14 +424,7 @@ class CostRecord:
         Raises:
             ResqueError: where it is no record, or one of a newer form.
         """
-        version = found.get("schema_version") if isinstance(found, dict) else None
-        if not isinstance(version, int):
-            raise ResqueError("it has no schema_version: it is no cost record")
-        if version > SCHEMA_VERSION:
-            raise ResqueError(
-                f"it has schema_version {version}, newer than {SCHEMA_VERSION}: update resque"
-            )
-        record: CostRecord = read_as(CostRecord, found, "record")
+        record: CostRecord = read_document(CostRecord, found, SCHEMA_VERSION, "cost record")
         return record
 
     @property
@@ -450,6 +443,26 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def read_document(kind: Any, found: Any, newest: int, where: str) -> Any:
+    """Read plain JSON types that have a schema_version as a dataclass.
+
+    Args:
+        kind: the dataclass.
+        found: what was found.
+        newest: schema_version that is known.
+        where: what it is, for the error's text.
+
+    Raises:
+        ResqueError: where it is nothing of that kind, or of a newer form.
+    """
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if not isinstance(version, int):
+        raise ResqueError(f"it has no schema_version: it is no {where}")
+    if version > newest:
+        raise ResqueError(f"it has schema_version {version}, newer than {newest}: update resque")
+    return read_as(kind, found, where)
 
 
 def read_as(kind: Any, value: Any, where: str) -> Any:

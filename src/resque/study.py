@@ -25,6 +25,7 @@ from resque.ledger import (
     Ledger,
     append_entry,
     read_ledger,
+    write_ledger,
 )
 from resque.processes import rank_and_world
 from resque.study_config import Study, parse_study
@@ -45,12 +46,14 @@ class Plan:
     Attributes:
         study: the study.
         folder: of the ledger.
+        ledger: what it holds so far.
         todo: cells of this shard that have no entry (or failed, where these are tried again).
         done: cells of this shard that have one.
     """
 
     study: Study
     folder: Path
+    ledger: Ledger
     todo: tuple[Cell, ...]
     done: int
 
@@ -81,15 +84,12 @@ def plan(
     if len(study.cells) > MANY_CELLS and not yes:
         raise UsageError(f"the study has {len(study.cells):,} cells; --yes runs so many")
     _check_same(study, folder)
-    known = {} if not (folder / FILE_NAME).exists() else _status(read_ledger([folder]))
+    ledger = read_ledger([folder]) if (folder / FILE_NAME).exists() else Ledger(())
+    known = {entry.key: entry.status for entry in ledger.entries}
     wanted = (None, FAILED) if retry_failed else (None,)
     mine = study.cells[i - 1 :: n]
     todo = tuple(cell for cell in mine if known.get(cell.key) in wanted)
-    return Plan(study, folder, todo, len(mine) - len(todo))
-
-
-def _status(ledger: Ledger) -> dict[str, str]:
-    return {entry.key: entry.status for entry in ledger.entries}
+    return Plan(study, folder, ledger, todo, len(mine) - len(todo))
 
 
 def _check_same(study: Study, folder: Path) -> None:
@@ -290,10 +290,6 @@ def merge(folders: Sequence[str | Path], folder: Path) -> Ledger:
     Raises:
         ResqueError: where one cannot be read, or the new one not be written.
     """
-    import json
-
     ledger = read_ledger(folders)
-    lines = [json.dumps(x.to_dict(), ensure_ascii=False, allow_nan=False) for x in ledger.entries]
-    text = "".join(line + "\n" for line in lines)
-    write_whole(folder / FILE_NAME, lambda path: path.write_text(text, encoding="utf-8"))
+    write_ledger(ledger.entries, folder / FILE_NAME)
     return ledger

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,7 +212,7 @@ def analyse(ledger: Ledger, *, resamples: int = 1000, seed: int = 0) -> Analysis
         raise UsageError(
             f"the ledger has no predictor that differs between its {len(entries)} runs"
         )
-    cells = {entry.key: replace(entry.cell, seed=0).key for entry in entries}
+    cells = {entry.key: entry.cell.setting for entry in entries}
     parts = {
         (scope, measure): _part(scope, measure, group, predictors, cells, resamples, seed)
         for scope, group in _scopes(entries)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resque.ledger import FILE_NAME, Cell, Entry, read_ledger
+from resque.ledger import Cell
 from resque.records import CostRecord
 from resque.study import Plan
 
@@ -36,9 +36,7 @@ def estimate_plan(plan: Plan, price_per_hour: float | None, device: str = "auto"
         Cells by family, and "seconds", "energy_kwh" and "price" of those that are left, with the
         "basis" of these estimates.
     """
-    ledger = plan.folder / FILE_NAME
-    done = read_ledger([plan.folder]).done if ledger.exists() else ()
-    known = [_of_entry(entry) for entry in done if entry.record]
+    known = [_of_record(x.record, x.seconds) for x in plan.ledger.done if x.record]
     if known:
         basis = f"estimated: the mean of {len(known)} cells that are done"
         seconds = len(plan.todo) * sum(x.seconds for x in known) / len(known)
@@ -62,13 +60,10 @@ def estimate_plan(plan: Plan, price_per_hour: float | None, device: str = "auto"
     }
 
 
-def _of_entry(entry: Entry) -> _Cost:
-    record = entry.record
-    if record is None:
-        return _Cost(entry.seconds, 0.0)
+def _of_record(record: CostRecord, measuring: float) -> _Cost:
     spent = record.seconds_training + record.seconds_evaluation + record.seconds_overhead
     kwh = record.energy_kwh + record.evaluation_energy_kwh + record.overhead_energy_kwh
-    return _Cost(entry.seconds + spent, kwh)
+    return _Cost(measuring + spent, kwh)
 
 
 def _probe_all(cells: tuple[Cell, ...], device: str) -> dict[tuple[str, str], _Cost]:
