@@ -16,6 +16,7 @@ from resque.outcomes import Outcome, outcome
 from resque.predictors import PREDICTORS
 from resque.records import CostRecord
 from resque.sums import Floats
+from resque.targets import parse_target, wanted_accuracy
 
 # By whether labels of the shifted data are there. `accuracy_gap` is derived: see `values`.
 FEATURES = {
@@ -67,30 +68,16 @@ def values(known: Known) -> dict[str, float]:
     found |= {name: math.log(given[name]) for name in SIZES if given.get(name, 0) > 0}
     if known.target is None:
         return found
-    kind, share = _parse_target(known.target)
-    original = given.get("original_accuracy", 0.0)
+    kind, share = parse_target(known.target)
+    original = given.get("original_accuracy")
     if kind == "recovery":
         found["recovery"] = share
-    elif original > 0:
+    elif original:
         found["recovery"] = share / original
-    accuracy = share * original if kind == "recovery" else share
-    if "accuracy" in given and accuracy > 0:
-        found["accuracy_gap"] = accuracy - given["accuracy"]
+    wanted = wanted_accuracy(known.target, original)
+    if "accuracy" in given and wanted is not None:
+        found["accuracy_gap"] = wanted - given["accuracy"]
     return found
-
-
-def _parse_target(text: str) -> tuple[str, float]:
-    kind, _, number = text.partition(":")
-    try:
-        share = float(number)
-    except ValueError:
-        share = math.nan
-    if kind not in ("accuracy", "recovery") or not 0 < share <= 1:
-        raise UsageError(
-            f"target {text!r} is not accuracy:A or recovery:R, as in recovery:0.95 (a share above "
-            "0, at most 1)"
-        )
-    return kind, share
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +16,10 @@ from resque.forecast_runs import Known
 from resque.forecasters import Forecaster, make_forecaster
 from resque.forecasts import Forecast, Predicted, price_forecast
 from resque.ledger import Cell, Ledger, read_ledger
-from resque.records import CostRecord, Measured, Probe
+from resque.probes import probe
+from resque.records import Measured, Probe
 from resque.study_measurement import Measurement, Measurer
+from resque.targets import parse_target, wanted_accuracy
 
 DEFAULT_LEDGER = Path(__file__).with_name("default_ledger.jsonl")
 NOTHING = "nothing"  # the strategy that leaves the model as it is
@@ -166,7 +167,7 @@ def forecast(
         strategies: "full", "head", "lora", "scratch".
         target: "accuracy:A", or "recovery:R" of the accuracy on the original data.
         ledgers: files or folders; the package's own where none is given.
-        rates: of a step; None for a probe of each model and strategy on this machine.
+        rates: of a step; None for a probe of each model, data set and strategy on this machine.
         country: ISO 3166 code, for the grid.
         grid_intensity: g CO2eq/kWh, in place of the country's.
         price_per_hour: of all hardware together, in any currency.
@@ -183,74 +184,120 @@ def forecast(
     names, ways = _listed(models), _listed(strategies)
     if not data or not names or not ways:
         raise UsageError("give a model, a strategy, and shifted= data or corruptions=")
+    parse_target(target)
     ledger = read_ledger(ledgers or [DEFAULT_LEDGER])
     for line in ledger.skipped:
         log.warning("skipped: %s", line)
-    asked = _Asked(original, target, max_samples, seed, device, options, rates)
     grid = find_grid(country, grid_intensity)
-    seer = _Seer(ledger, grid, price_per_hour)
+    asked = _Asked(original, target, max_samples, seed, options)
+    seer = _Seer(ledger, grid, price_per_hour, rates, device)
     measurer = Measurer(device)
     found = []
     for name, (spec, corruption) in itertools.product(names, data):
         cell = asked.cell(name, spec, corruption)
         measured = measurer.measure(cell)
         found.append(_nothing(cell, measured))
-        for way in ways:
-            probe = asked.probe(replace(cell, strategy=way), measured)
-            found.append(seer.candidate(cell, way, measured, probe, options.get("epochs")))
+        found += [seer.candidate(replace(cell, strategy=way), measured) for way in ways]
     return Answer(
         tuple(sorted(found, key=_cost)),
         target,
         tuple(map(str, ledgers)) or (f"the package's own, {len(ledger.done)} runs",),
         ledger.skipped,
         grid,
-        probe.how,
+        seer.how,
     )
 
 
-@dataclass
-class _Seer:
-    """Turns what was measured into candidates; learns from the ledger once a kind of labels."""
-
-    ledger: Ledger
-    grid: Grid
-    price_per_hour: float | None
-    forecasters: dict[bool, Forecaster] = field(default_factory=dict)
-
-    def candidate(
-        self, cell: Cell, way: str, measured: Measurement, probe: _Probed, limit: float | None
-    ) -> Candidate:
-        predictors = dict(measured.predictors) | {"n_train": probe.rows}
-        if probe.parameters is not None:
-            predictors["n_parameters"] = probe.parameters
-        known = Known(predictors, way, cell.target, probe.steps_per_epoch)
-        accuracy = predictors.get("accuracy")
-        labels = accuracy is not None
-        if labels not in self.forecasters:
-            self.forecasters[labels] = make_forecaster(self.ledger, labels=labels)
-        found = price_forecast(
-            self.forecasters[labels].predict(known, limit),
-            probe.rates,
-            grid_intensity=self.grid.intensity,
-            price_per_hour=self.price_per_hour,
-        )
-        name = _shift_of(cell)
-        return Candidate(cell.model, name, way, accuracy, found, found.reached_probability)
-
-
-def _listed(given: str | Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
-
-
 @dataclass(frozen=True)
-class _Probed:
+class _Step:
     """A step's rates, how they are known, and steps an epoch, rows and parameters."""
 
     rates: Probe
     how: str
-    steps_per_epoch: float
+    per_epoch: float
     rows: float
     parameters: float | None
+
+
+@dataclass
+class _Seer:
+    """Turns what was measured into candidates.
+
+    It learns from the ledger once for each kind of labels, and probes each model, data set and
+    strategy once: a corruption changes nothing of what a step costs.
+    """
+
+    ledger: Ledger
+    grid: Grid
+    price_per_hour: float | None
+    rates: Rates | None
+    device: str
+    _forecasters: dict[bool, Forecaster] = field(default_factory=dict)
+    _steps: dict[tuple[str, str, str], _Step] = field(default_factory=dict)
+
+    @property
+    def how(self) -> str:
+        """How the cost of a step is known."""
+        return next(iter(self._steps.values())).how
+
+    def candidate(self, cell: Cell, measured: Measurement) -> Candidate:
+        """Return the forecast of a cell."""
+        predictors = dict(measured.predictors)
+        accuracy = predictors.get("accuracy")
+        forecaster = self._learn(accuracy is not None)  # before the probe, as it may refuse
+        step = self._step(cell, measured)
+        predictors["n_train"] = step.rows
+        if step.parameters is not None:
+            predictors["n_parameters"] = step.parameters
+        known = Known(predictors, cell.strategy, cell.target, step.per_epoch)
+        found = price_forecast(
+            forecaster.predict(known, cell.options.get("epochs")),
+            step.rates,
+            grid_intensity=self.grid.intensity,
+            price_per_hour=self.price_per_hour,
+        )
+        name = _shift_of(cell)
+        return Candidate(
+            cell.model, name, cell.strategy, accuracy, found, found.reached_probability
+        )
+
+    def _learn(self, labels: bool) -> Forecaster:
+        if labels not in self._forecasters:
+            self._forecasters[labels] = make_forecaster(self.ledger, labels=labels)
+        return self._forecasters[labels]
+
+    def _step(self, cell: Cell, measured: Measurement) -> _Step:
+        key = cell.model, cell.dataset, cell.strategy
+        if key not in self._steps:
+            labelled = measured.label_column is not None
+            given = self.rates and _given(cell, self.rates)
+            self._steps[key] = given or self._probed(cell, labelled)
+        return self._steps[key]
+
+    def _probed(self, cell: Cell, labelled: bool) -> _Step:
+        if not labelled:  # a step costs the same on the original data
+            cell = replace(cell, dataset=cell.original, corruption=None)
+        record = probe(cell, self.device)
+        if record.probe is None:
+            raise ResqueError("the probe gave no rates")
+        energy = "measured" if record.energy_is_measured else "estimated by codecarbon"
+        return _Step(
+            record.probe,
+            f"a probe of {record.probe.steps} steps on this machine; energy {energy}",
+            record.training.steps_per_epoch,
+            float(record.data.rows),
+            float(record.model.parameters),
+        )
+
+
+def _given(cell: Cell, rates: Rates) -> _Step:
+    rows = len(open_data(cell.dataset)[0])
+    batch = int(cell.options.get("batch_size", 32))
+    return _Step(rates.probe, "given", max(rows // batch, 1), float(rows), None)
+
+
+def _listed(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
 
 
 @dataclass(frozen=True)
@@ -259,9 +306,7 @@ class _Asked:
     target: str
     max_samples: int | None
     seed: int
-    device: str
     options: dict[str, Any]
-    rates: Rates | None
 
     def cell(self, model: str, dataset: str, corruption: str | None) -> Cell:
         measurement = {"max_samples": self.max_samples} if self.max_samples else {}
@@ -281,50 +326,13 @@ class _Asked:
             measurement=measurement,
         )
 
-    def probe(self, cell: Cell, measured: Measurement) -> _Probed:
-        """Return a step's rates, measured where they are not given."""
-        if self.rates is not None:
-            rows = len(open_data(cell.dataset)[0])
-            batch = int(self.options.get("batch_size", 32))
-            return _Probed(self.rates.probe, "given", max(rows // batch, 1), float(rows), None)
-        record = self._run_probe(cell, measured.label_column is not None)
-        if record.probe is None:
-            raise ResqueError("the probe gave no rates")
-        energy = "measured" if record.energy_is_measured else "estimated by codecarbon"
-        return _Probed(
-            record.probe,
-            f"a probe of {record.probe.steps} steps on this machine; energy {energy}",
-            record.training.steps_per_epoch,
-            float(record.data.rows),
-            float(record.model.parameters),
-        )
-
-    def _run_probe(self, cell: Cell, labelled: bool) -> CostRecord:
-        from resque.retrain import retrain
-
-        data = cell.dataset if labelled else cell.original  # a step costs the same on both
-        with tempfile.TemporaryDirectory(prefix="resque-") as folder:
-            return retrain(
-                cell.model,
-                data,
-                folder,
-                **self.options,
-                corruption=cell.corruption if labelled else None,
-                strategy=cell.strategy,
-                measure="probe",
-                seed=self.seed,
-                device=self.device,
-                progress=False,
-            )
-
 
 def _nothing(cell: Cell, measured: Measurement) -> Candidate:
     """Return what comes of leaving the model as it is."""
     known = measured.predictors
     accuracy = known.get("accuracy")
-    kind, _, share = cell.target.partition(":")
-    wanted = float(share) * (known.get("original_accuracy", 1.0) if kind == "recovery" else 1.0)
-    met = None if accuracy is None else float(accuracy >= wanted)
+    wanted = wanted_accuracy(cell.target, known.get("original_accuracy"))
+    met = None if accuracy is None or wanted is None else float(accuracy >= wanted)
     return Candidate(cell.model, _shift_of(cell), NOTHING, accuracy, None, met)
 
 

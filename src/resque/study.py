@@ -29,6 +29,7 @@ from resque.ledger import (
 )
 from resque.processes import rank_and_world
 from resque.study_config import Study, parse_study
+from resque.targets import parse_target
 
 if TYPE_CHECKING:
     from resque.records import CostRecord
@@ -210,10 +211,10 @@ def _entry(
 def _retrain(cell: Cell, label: str | None, work: Path, device: str) -> CostRecord:
     from resque.retrain import retrain
 
-    kind, _, value = cell.target.partition(":")
+    kind, share = parse_target(cell.target)
     options: dict[str, Any] = {
         **cell.options,
-        f"target_{kind}": float(value),
+        f"target_{kind}": share,
         "strategy": cell.strategy,
         "seed": cell.seed,
         "corruption": cell.corruption,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from resque.ledger import Cell
+from resque.probes import probe
 from resque.records import CostRecord
 from resque.study import Plan
 
@@ -71,25 +70,8 @@ def _probe_all(cells: tuple[Cell, ...], device: str) -> dict[tuple[str, str], _C
     for cell in cells:
         key = cell.model, cell.strategy
         if key not in found:
-            with tempfile.TemporaryDirectory(prefix="resque-") as folder:
-                found[key] = _of_probe(_probe(cell, Path(folder), device))
+            found[key] = _of_probe(probe(cell, device, probe_steps=PROBE_STEPS))
     return found
-
-
-def _probe(cell: Cell, folder: Path, device: str) -> CostRecord:
-    from resque.retrain import retrain
-
-    return retrain(
-        cell.model,
-        cell.dataset,
-        folder,
-        **{**cell.options, "eval_split": cell.eval_split, "strategy": cell.strategy},
-        corruption=cell.corruption,
-        measure="probe",
-        probe_steps=PROBE_STEPS,
-        device=device,
-        progress=False,
-    )
 
 
 def _of_probe(record: CostRecord) -> _Cost:

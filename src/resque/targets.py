@@ -53,6 +53,41 @@ def parse_patience(text: str) -> Patience:
         ) from None
 
 
+def parse_target(text: str) -> tuple[str, float]:
+    """Read `accuracy:A`, or `recovery:R`: a share of the accuracy on the original data.
+
+    Raises:
+        UsageError: where it is not of that form, or the share is not above 0 and at most 1.
+
+    >>> parse_target("recovery:0.95")
+    ('recovery', 0.95)
+    """
+    kind, _, number = text.partition(":")
+    try:
+        share = float(number)
+    except ValueError:
+        share = math.nan
+    if kind not in ("accuracy", "recovery") or not 0 < share <= 1:
+        raise UsageError(
+            f"target {text!r} is not accuracy:A or recovery:R, as in recovery:0.95 (a share above "
+            "0, at most 1)"
+        )
+    return kind, share
+
+
+def wanted_accuracy(target: str, original: float | None) -> float | None:
+    """Return the accuracy that a target means, or None where it rests on one that is not known.
+
+    Args:
+        target: see `parse_target`.
+        original: accuracy on the original data, where known.
+    """
+    kind, share = parse_target(target)
+    if kind == "accuracy":
+        return share
+    return share * original if original else None
+
+
 def best(history: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Return (epoch, accuracy) of the first evaluation with the highest accuracy."""
     return max(history, key=lambda point: point[1])
