@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,17 @@ def test_the_index_is_that_of_estimate(digits, small):
             assert found.value == pytest.approx(values[found.layer], rel=1e-6)
     drop = report.sides[0].counts.accuracy - report.sides[1].counts.accuracy
     assert entry.predictors["accuracy_drop"] == pytest.approx(drop)
+
+
+def test_the_main_layer_is_the_classifiers_input_wherever_it_is_asked_for(digits):
+    cell = parse_study(config(digits)).cells[1]
+    measurer = Measurer("cpu")
+    whole = measurer.measure(cell)
+    first, *_, last = dict.fromkeys(x.layer for x in whole.indices)
+    for layers in ([last, first], [first, last], [first]):
+        found = measurer.measure(replace(cell, measurement={"layers": layers}))
+        assert list(dict.fromkeys(x.layer for x in found.indices)) == [first, last]
+        assert found.predictors["resque_dist"] == whole.predictors["resque_dist"]
 
 
 def test_what_is_done_is_not_done_again(digits, small, tmp_path):

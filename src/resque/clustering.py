@@ -52,6 +52,11 @@ def contingency(y: Ints, clusters: Ints) -> Floats:
     return table
 
 
+def disagreement(y: Ints, clusters: Ints) -> float:
+    """Return 1 − the Adjusted Rand Index of classes (N,) and clusters (N,), from 0 to 1.5."""
+    return 1 - float(adjusted_rand(contingency(y, clusters)))
+
+
 def adjusted_rand(table: Floats) -> Floats:
     """Adjusted Rand Index of contingency tables (..., classes, clusters).
 
@@ -92,7 +97,7 @@ def task_interval(
         (low, high), the corrected value, and "halves clustered anew" or, for many rows,
         "halves, clusters held".
     """
-    value = 1 - float(adjusted_rand(contingency(y, clusters)))
+    value = disagreement(y, clusters)
     if len(y) < 8:
         return (0.0, 1.5), value, "none: fewer than 8 rows"
     rng = np.random.default_rng(seed)
@@ -113,7 +118,7 @@ def _refitted(x: NDArray[Any], y: Ints, centres: Any, rng: np.random.Generator) 
         labels = np.unique(y[half], return_inverse=True)[1]
         fewer = centres is None or labels.max() + 1 < len(centres)
         found, _ = cluster(x[half], labels, "centroids" if fewer else centres, 1, 0)
-        scores[i] = 1 - adjusted_rand(contingency(labels, found))
+        scores[i] = disagreement(labels, found)
     return scores
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resque.clustering import adjusted_rand, cluster, contingency, task_interval
+from resque.clustering import cluster, disagreement, task_interval
 from resque.errors import UsageError
 from resque.sampling import draw_rows
 from resque.sums import ClassSums, Label
@@ -304,7 +304,7 @@ def resque_task(
     rows = draw_rows(len(x), max_rows, seed)
     x, y = x[rows], np.unique(np.array(names)[rows], return_inverse=True)[1]
     clusters, centres = cluster(x, y, init, n_init, seed)
-    value = 1 - float(adjusted_rand(contingency(y, clusters)))
+    value = disagreement(y, clusters)
     start = None if init == "centroids" else centres
     interval, corrected, method = task_interval(x, y, clusters, start, seed)
     _warn_overfit(x, y, init)

@@ -17,7 +17,7 @@ from resque.accuracies import accuracy
 from resque.baselines import Representations, compare
 from resque.batches import Batches, make_encoder
 from resque.class_priors import ClassPrior
-from resque.clustering import adjusted_rand, cluster, contingency
+from resque.clustering import cluster, disagreement
 from resque.data import Data
 from resque.errors import ResqueError
 from resque.indices import ARRAY_GROUPS, resque_dist_of_sums
@@ -77,21 +77,20 @@ class Measurer:
             ValueError: where model, data or layer is not as expected; the text says how.
         """
         model = self._model(cell.model)
-        layers = choose_layers(model, cell.measurement.get("layers"))
-        if not any(layer.name == choose_layers(model)[0].name for layer in layers):
-            layers = (*choose_layers(model), *layers)
+        (main,) = choose_layers(model)  # the classifier's input
+        asked = choose_layers(model, cell.measurement.get("layers"))
+        layers = [*(layer for layer in asked if layer.name != main.name), main]
+        names = [layer.name for layer in layers]
         before = self._pass(cell, cell.original, None, 0.0, layers)
         after = self._pass(cell, cell.dataset, cell.corruption, cell.class_prior, layers)
         paired = cell.dataset == cell.original and not cell.class_prior
-        names = [layer.name for layer in layers]
-        names = [*names[1:], names[0]]  # the classifier's input comes last
         indices = compare_layers(before.vectors, after.vectors, names, paired=paired)
         found = {
-            **_resque(indices, names[-1]),
-            **_rivals(before.vectors, after.vectors, names[-1], paired),
+            **_resque(indices, main.name),
+            **_rivals(before.vectors, after.vectors, main.name, paired),
         }
         if after.vectors.labels:
-            found["resque_task"] = _task(after.vectors, names[-1], cell.seed)
+            found["resque_task"] = _task(after.vectors, main.name, cell.seed)
         if after.gradient_norm is not None:
             found["gradient_norm"] = after.gradient_norm
         return Measurement(
@@ -270,8 +269,9 @@ def _resque(indices: Sequence[LayerIndex], main: str) -> dict[str, float]:
     ):
         if (main, kind) in at:
             found[name] = at[main, kind].value
-    if (main, "data") in at and at[main, "data"].debiased is not None:
-        found["resque_dist_debiased"] = at[main, "data"].debiased or 0.0
+    labelled = at.get((main, "data"))
+    if labelled is not None and labelled.debiased is not None:
+        found["resque_dist_debiased"] = labelled.debiased
     layers = [x.value for x in indices if x.labels == "data"]
     if len(layers) > 1:
         found["resque_dist_layers"] = float(np.mean(layers))
@@ -284,8 +284,7 @@ def _rivals(a: Vectors, b: Vectors, main: str, paired: bool) -> dict[str, float]
     ]
     found = compare(sides[0], sides[1], paired=paired)
     if b.labels and (b.targets < 0).all():  # a new task: these scores are of its own classes
-        y = _codes(b.labels)
-        found |= transfer_scores(b.vectors[main], y, b.logits)
+        found |= transfer_scores(b.vectors[main], b.labels, b.logits)
     for name, side in (("accuracy", b), ("original_accuracy", a)):
         known = side.targets >= 0
         if side.logits is not None and known.any():
@@ -303,7 +302,7 @@ def _task(vectors: Vectors, main: str, seed: int) -> float:
     """Return RESQUE_task from the class centroids, without its interval."""
     y = _codes(vectors.labels)
     clusters, _ = cluster(vectors.vectors[main], y, "centroids", 1, seed)
-    return 1 - float(adjusted_rand(contingency(y, clusters)))
+    return disagreement(y, clusters)
 
 
 def gradient_norm_of_batch(
