@@ -1,4 +1,4 @@
-"""What the figures of a study have in common: colours, markers, light and dark ground."""
+"""What figures have in common: no window, colours, markers, light and dark ground."""
 
 from __future__ import annotations
 
@@ -43,10 +43,16 @@ def style(ground: str) -> Any:
 def axes_of(
     columns: int, width: float, height: float, sharey: bool = False
 ) -> tuple[Figure, list[Any]]:
-    """Return a figure that needs no display, and its axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Return a figure that needs no display, and its axes.
 
+    Raises:
+        ImportError: without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("figures need matplotlib: pip install 'resque[plots]'") from None
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(1, columns, squeeze=False, sharey=sharey)[0])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resque.errors import UsageError
+from resque.figure_style import axes_of
 from resque.files import write_whole
 from resque.indices import Score
 
@@ -16,23 +17,13 @@ if TYPE_CHECKING:
     from resque.report import Report
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """Return a figure that no window shows, and its axes."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("figures need matplotlib: pip install 'resque[plots]'") from None
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns, sharey=True, squeeze=False)[0]
-
-
 def check_format(path: Path) -> None:
     """Raise UsageError where a figure cannot be written in the format of this name.
 
     Raises:
         ImportError: without matplotlib.
     """
-    figure, _ = _figure(1, 1)
+    figure, _ = axes_of(1, 1, 1)
     known = figure.canvas.get_supported_filetypes()
     if path.suffix.lstrip(".") not in ("", *known):
         raise UsageError(f"no figure format {path.suffix!r}; known: {', '.join(known)}")
@@ -52,7 +43,7 @@ def plot_report(report: Report) -> Figure:
     """Draw each class's score, the index with its interval, and the noise floor."""
     score = report.score
     bars = score.per_class or {score.name: score.value}
-    figure, (axes,) = _figure(7, 1.5 + 0.3 * min(len(bars), 40))
+    figure, (axes,) = axes_of(1, 7, 1.5 + 0.3 * min(len(bars), 40))
     shown = sorted(bars.items(), key=lambda item: item[1])[-40:]
     axes.barh([str(k) for k, _ in shown], [v for _, v in shown], color="tab:blue", alpha=0.6)
     axes.axvspan(*score.interval, color="tab:orange", alpha=0.3, label="95 % interval")
@@ -60,7 +51,7 @@ def plot_report(report: Report) -> Figure:
     axes.axvline(score.noise_floor, color="black", linestyle=":", label="noise floor")
     axes.set(xlabel="angle / π" if score.per_class else "1 − ARI", title=f"layer {report.layer}")
     axes.legend(loc="lower right", fontsize="small")
-    return figure  # type: ignore[no-any-return]
+    return figure
 
 
 def plot_levels(series: Mapping[str, Sequence[tuple[float, Score]]], title: str = "") -> Figure:
@@ -70,7 +61,7 @@ def plot_levels(series: Mapping[str, Sequence[tuple[float, Score]]], title: str 
         series: (level, score) pairs by corruption.
         title: of the figure.
     """
-    figure, all_axes = _figure(4 * len(series), 3.4, len(series))
+    figure, all_axes = axes_of(len(series), 4 * len(series), 3.4, sharey=True)
     for axes, (name, pairs) in zip(all_axes, series.items(), strict=True):
         levels = [level for level, _ in pairs]
         scores = [score for _, score in pairs]
@@ -85,4 +76,4 @@ def plot_levels(series: Mapping[str, Sequence[tuple[float, Score]]], title: str 
     all_axes[0].set(ylabel="RESQUE_dist", ylim=(0, None))
     all_axes[0].legend(fontsize="small")
     figure.suptitle(title)
-    return figure  # type: ignore[no-any-return]
+    return figure

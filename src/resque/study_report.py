@@ -205,18 +205,22 @@ def _how(analysis: Analysis) -> list[str]:
     ]
 
 
-def _markdown(content: dict[str, Any]) -> str:
+def _render(template: str, content: dict[str, Any], **escaping: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(  # noqa: S701  (`finalize` escapes, as Markdown and not as HTML)
+    environment = Environment(  # noqa: S701  (each caller says how it escapes)
         loader=PackageLoader("resque"),
-        finalize=escape_markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        **escaping,
     )
-    return environment.get_template("study_report.md.jinja").render(content)
+    return environment.get_template(template).render(content)
+
+
+def _markdown(content: dict[str, Any]) -> str:
+    return _render("study_report.md.jinja", content, finalize=escape_markdown)
 
 
 def escape_markdown(value: Any) -> str:
@@ -232,21 +236,11 @@ def escape_markdown(value: Any) -> str:
 
 
 def _html(content: dict[str, Any]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("resque"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     images = [
         {"caption": x.caption, "light": _data_uri(x.light), "dark": _data_uri(x.dark)}
         for x in content["drawings"]
     ]
-    return environment.get_template("study_report.html.jinja").render(content, images=images)
+    return _render("study_report.html.jinja", content | {"images": images}, autoescape=True)
 
 
 def _data_uri(file: Path) -> str:

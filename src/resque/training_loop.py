@@ -104,7 +104,7 @@ class Run:
                     return self._finish("probe", self._probe())
                 return self._finish(self._train(), None)
             except BaseException as error:
-                with contextlib.suppress(OSError):  # what it spent so far, if there is room
+                with contextlib.suppress(OSError, ValueError):  # the error itself matters more
                     self._beat("stopped" if isinstance(error, Stopped) else "failed")
                 raise
 
