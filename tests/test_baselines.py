@@ -43,7 +43,7 @@ def outputs(seed, n=50, classes=4, sharp=2.0):
 
 
 @given(seeds, st.sampled_from([(12, 15), (10, 10)]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_arm_is_the_mean_wasserstein_distance(seed, sizes):
     x, y = samples(seed, *sizes)
     a, b = samples(seed + 1, *sizes, dim=2)
@@ -68,7 +68,7 @@ def test_arm_asks_for_the_same_layers():
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_frechet_is_the_formula(seed):
     x, y = samples(seed)
     p, q = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
@@ -78,7 +78,7 @@ def test_frechet_is_the_formula(seed):
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_frechet_of_diagonal_covariances(seed):
     rng = np.random.default_rng(seed)
     a, b, shift = rng.uniform(0.1, 3, (3, 5))
@@ -102,7 +102,7 @@ def plain_mmd(x, y, h, paired):
 
 
 @given(seeds, st.floats(0.2, 5), st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_mmd_is_the_double_loop(seed, bandwidth, paired):
     x, y = samples(seed, 12, 12 if paired else 15)
     plain = plain_mmd(x, y, bandwidth, paired)
@@ -133,7 +133,7 @@ def test_mmd_is_around_0_with_no_shift_and_above_it_with_one():
 
 
 @given(seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_energy_distance_is_the_double_loop(seed):
     x, y = samples(seed)
 
@@ -147,7 +147,7 @@ def test_energy_distance_is_the_double_loop(seed):
 
 
 @given(seeds, st.sampled_from([(30, 4, 3), (8, 20, 5), (8, 5, 20)]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_cka_is_the_ratio_of_hsic(seed, shape):
     n, d, e = shape
     rng = np.random.default_rng(seed)
@@ -171,7 +171,7 @@ def test_cka_of_rows_that_do_not_vary():
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_properties_of_distances(seed):
     x, y = samples(seed, 12, 12)
     order = np.random.default_rng(seed).permutation(12)
@@ -186,7 +186,7 @@ def test_properties_of_distances(seed):
 
 
 @given(seeds, st.sampled_from([(12, 4), (5, 30), (2, 1)]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_identical_data_are_at_distance_0(seed, shape):
     x = np.random.default_rng(seed).normal(size=shape)
     assert energy_distance(x, x) == 0
@@ -262,7 +262,7 @@ def test_options_out_of_range():
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_outputs_are_as_in_torch(seed):
     logits, targets = outputs(seed)
     rows, ids = torch.tensor(logits), torch.tensor(targets)
@@ -296,7 +296,7 @@ def plain_atc(x, targets, y, score):
 
 
 @given(seeds, st.sampled_from(["confidence", "entropy"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_atc_is_the_definition(seed, score):
     (x, targets), (y, _) = outputs(seed), outputs(seed + 1, n=33, sharp=1.0)
     found = atc(x, targets, y, score)
@@ -305,7 +305,7 @@ def test_atc_is_the_definition(seed, score):
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_doc_is_the_definition(seed):
     (x, targets), (y, _) = outputs(seed), outputs(seed + 1, n=33, sharp=1.0)
     plain = accuracy(x, targets) - (mean_confidence(x) - mean_confidence(y))

@@ -135,7 +135,7 @@ shapes = st.lists(st.lists(st.integers(1, 5), max_size=3), min_size=1, max_size=
 
 
 @given(shapes, st.integers(0, 2**32 - 1), st.floats(1e-6, 1e3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_definitions(shapes, seed, scale):
     torch.manual_seed(seed)
     parameters = {str(i): nn.Parameter(torch.randn(shape)) for i, shape in enumerate(shapes)}

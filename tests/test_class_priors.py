@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resque.class_priors import SEVERITIES, ClassPrior
@@ -32,7 +32,6 @@ def test_the_order_of_classes_and_the_rows_come_from_the_seed():
     assert len({tuple(rows[labels[rows] == 0]) for rows in pairs}) == len(pairs) > 1
 
 
-@settings(deadline=None)
 @given(
     labels=st.lists(st.integers(0, 4), max_size=60),
     low=st.floats(0, 0.99),

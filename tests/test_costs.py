@@ -119,7 +119,7 @@ def test_short_phases_share_the_energy_between_two_readings_by_their_seconds(mac
 @given(
     st.lists(st.tuples(st.sampled_from(PHASES), st.floats(1e-3, 3), st.floats(0, 9)), max_size=30)
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_parts_add_up_to_the_whole(steps):
     machine = Machine()
     with pytest.MonkeyPatch.context() as patch:

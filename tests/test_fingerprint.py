@@ -56,7 +56,7 @@ def arrays(fp, layer="a"):
 
 
 @given(st.permutations(range(30)), st.integers(1, 29))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_split_in_any_order_adds_to_the_same(order, cut):
     whole = made(list(range(30)))
     for total in (

@@ -100,7 +100,7 @@ numbers = st.floats(-3, 3, allow_subnormal=False)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 1), numbers, numbers, st.sampled_from([0.8, 9.0]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_no_model_falls_with_a_feature(seed, feature, other, control, limit):
     rng = np.random.default_rng(seed)
     runs = make_runs(seed, n=30, slope=rng.normal(size=2), noise=0.5, limit=limit)

@@ -155,7 +155,7 @@ def test_a_ledger_without_unlabelled_predictors_is_evaluated_with_labels_alone(l
 
 
 @given(st.floats(0.0, 0.9), st.floats(0.0, 0.5), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_greater_index_is_never_forecast_to_be_cheaper(index, step, labels):
     forecaster = learnt(labels, 4.0)
     low, high = (forecaster.predict(at(x)).epochs.value for x in (index, index + step))
@@ -163,7 +163,7 @@ def test_a_greater_index_is_never_forecast_to_be_cheaper(index, step, labels):
 
 
 @given(st.floats(0.0, 0.9), st.sampled_from([True, False]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_intervals_are_ordered_and_never_below_nothing(index, labels):
     found = learnt(labels, 4.0).predict(at(index))
     low, high = found.epochs.interval

@@ -46,7 +46,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(seeds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_definition(seed):
     x, y, z, w = samples(seed)
     assert resque_dist(x, y, z, w).value == pytest.approx(plain_dist(x, y, z, w), abs=1e-9)
@@ -61,7 +61,7 @@ def test_exact_where_arccos_is_not(turn):
 
 
 @given(seeds, st.floats(1e-6, 1e6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_properties(seed, scale):
     x, y, z, w = samples(seed)
     value = resque_dist(x, y, z, w).value
@@ -78,7 +78,7 @@ def test_properties(seed, scale):
 
 
 @given(seeds, st.integers(1, 59))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_batches_do_not_matter(seed, size):
     x, y, z, w = samples(seed)
     rows = np.arange(len(x))
@@ -208,7 +208,7 @@ def test_groups_depend_on_the_row_alone():
 
 
 @given(seeds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_adjusted_rand_is_the_known_one(seed):
     rng = np.random.default_rng(seed)
     y, c = rng.integers(0, 4, 50), rng.integers(0, 5, 50)
@@ -218,7 +218,7 @@ def test_adjusted_rand_is_the_known_one(seed):
 
 
 @given(seeds, st.sampled_from(["centroids", "k-means++"]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_task_properties(seed, init):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resque.shifts import KINDS, Corruption
@@ -48,7 +48,6 @@ def test_a_letter_keeps_its_marks():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None)
 @given(text=st.text(max_size=30), level=st.floats(0, 1), index=st.integers(0, 9))
 def test_any_text_keeps_something(name, text, level, index):
     noisy = corrupt(name, level, text, index)

@@ -70,7 +70,7 @@ def test_logme_of_features_that_say_nothing_is_that_of_noise():
 
 
 @given(seeds, st.floats(1e-6, 1e6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_logme_does_not_depend_on_scale_rotation_or_empty_columns(seed, scale):
     x, y = samples(seed)
     value = logme(x, y)
@@ -96,7 +96,7 @@ def plain_h_score(x, y):
 
 
 @given(seeds, st.sampled_from([(40, 6), (12, 30)]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_h_score_is_the_formula(seed, shape):
     x, y = samples(seed, *shape)
     value = h_score(x, y)
@@ -117,7 +117,7 @@ def plain_leep(theta, y):
 
 
 @given(seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_leep_and_nce_are_the_definitions(seed):
     theta = probabilities(seed)
     y = np.random.default_rng(seed).integers(0, 3, 40)
@@ -131,7 +131,7 @@ def test_leep_and_nce_are_the_definitions(seed):
 
 
 @given(seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_leep_of_certain_predictions_is_nce(seed):
     z, y = np.random.default_rng(seed).integers(0, 4, (2, 40))
     assert leep(np.eye(4)[z], y) == pytest.approx(nce(z, y), rel=1e-12, abs=1e-12)
@@ -158,7 +158,7 @@ def plain_knn(x, y, k):
 
 
 @given(seeds, st.integers(1, 7), st.floats(1e-3, 1e3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_knn_accuracy_is_the_definition(seed, k, scale):
     x, y = samples(seed)
     assert knn_accuracy(scale * x, y, k) == pytest.approx(plain_knn(x, y, k), abs=1e-12)
@@ -177,7 +177,7 @@ def test_more_neighbours_than_rows_are_all_the_others():
 
 
 @given(seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_names_of_classes_and_order_of_rows_do_not_matter(seed):
     x, y = samples(seed)
     order = np.random.default_rng(seed).permutation(len(y))

@@ -50,6 +50,14 @@ SkipBadRows = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, …")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
+Country = Annotated[
+    str | None, typer.Option(help="Of the grid, three letters; else codecarbon's setting.")
+]
+GridIntensity = Annotated[
+    float | None, typer.Option(help="g CO2eq/kWh, in place of the country's.")
+]
+PricePerHour = Annotated[float | None, typer.Option(help="Of all hardware together, any currency.")]
+TrainingDevice = Annotated[str, typer.Option(help="auto or cpu.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that a repository brings.")
 ]

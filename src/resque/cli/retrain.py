@@ -95,18 +95,12 @@ def retrain(
     param_change_device: Annotated[
         str, typer.Option(help="Where copies of the weights lie: auto, cpu or model.")
     ] = "auto",
-    country: Annotated[
-        str | None, typer.Option(help="Of the grid, three letters; else codecarbon's setting.")
-    ] = None,
-    grid_intensity: Annotated[
-        float | None, typer.Option(help="g CO2eq/kWh, in place of the country's.")
-    ] = None,
-    price_per_hour: Annotated[
-        float | None, typer.Option(help="Of all hardware together, any currency.")
-    ] = None,
+    country: o.Country = None,
+    grid_intensity: o.GridIntensity = None,
+    price_per_hour: o.PricePerHour = None,
     report_to: Annotated[str, typer.Option(help="none, tensorboard, trackio or wandb.")] = "none",
     timeout: Annotated[float, typer.Option(help="Seconds without progress that end a run.")] = 1800,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: o.TrainingDevice = "auto",
     trust_remote_code: o.TrustRemoteCode = False,
     as_json: o.Json = False,
 ) -> None:

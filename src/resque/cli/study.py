@@ -46,7 +46,7 @@ def study(
     price_per_hour: Annotated[
         float | None, typer.Option(help="Of the hardware, for --dry-run; any currency.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: o.TrainingDevice = "auto",
     as_json: o.Json = False,
 ) -> None:
     """Run a study, or merge ledgers; either way a report comes out."""
