@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ledgers import make_entries
-from resque import cli, resque_dist
+from resque import cli, resque_dist, study_config
 from resque.ledger import FAILED, append_entry, read_ledger
 from resque.study import merge, plan, run
 from resque.study_config import parse_study
@@ -62,6 +62,19 @@ def test_a_wrong_configuration_is_told_with_its_line(old, new, words):
     text = (CONFIG % ("m", "d")).replace(old, new)
     with pytest.raises(ValueError, match="(?s)" + words):
         parse_study(text)
+
+
+def test_what_is_not_installed_is_told_before_anything_else(monkeypatch):
+    real = study_config.importlib.util.find_spec
+    monkeypatch.setattr(
+        study_config.importlib.util,
+        "find_spec",
+        lambda name: None if name in ("jinja2", "codecarbon") else real(name),
+    )
+    with pytest.raises(
+        ImportError, match=r"needs codecarbon, jinja2: pip install 'resque\[study\]'"
+    ):
+        parse_study(CONFIG % ("m", "d"))
 
 
 def test_an_empty_configuration_is_told():

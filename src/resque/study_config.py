@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from resque.retrain_options import RetrainOptions, make_retrain_options
 from resque.shifts import parse_corruption
 
 SCHEMA_FILE = "study.schema.json"
+EXTRA = ("codecarbon", "jinja2", "jsonschema", "matplotlib", "yaml")
 # What the study itself decides, or what would make one cell's cost another's.
 NOT_OPTIONS = frozenset({
     "target_accuracy", "target_recovery", "original", "strategy", "corruption", "eval_split",
@@ -44,6 +46,7 @@ def read_study(path: str | Path) -> Study:
     Raises:
         UsageError: where it is no YAML or does not fit the schema; names the lines.
         ResqueError: where it cannot be read.
+        ImportError: without what the extra `study` brings.
     """
     file = Path(path)
     try:
@@ -55,6 +58,7 @@ def read_study(path: str | Path) -> Study:
 
 def parse_study(text: str, where: str = "study") -> Study:
     """Read a study's configuration from its text; see `read_study`."""
+    _require_extra()
     import yaml
 
     try:
@@ -68,6 +72,13 @@ def parse_study(text: str, where: str = "study") -> Study:
     if problems:
         raise UsageError(f"{where} is no study:\n" + "\n".join(f"  {x}" for x in problems))
     return Study(found["name"], text, tuple(_cells(found)))
+
+
+def _require_extra() -> None:
+    """Say what is missing before hours go into what needs it at its end."""
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f"a study needs {', '.join(missing)}: pip install 'resque[study]'")
 
 
 def schema() -> dict[str, Any]:
