@@ -409,6 +409,45 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(digits, tmp_path, monkeypatch
     assert again.evaluations == whole.evaluations
 
 
+def test_a_resume_takes_the_scaler_of_the_loss_along(digits, tmp_path, monkeypatch):
+    """A real scaler on the CPU, where fp16 brings none: a loss of 2 overflows, and skips a step."""
+    import errno
+    import sys
+
+    import torch
+
+    from resque import run_folder
+
+    module, scales = sys.modules["resque.retrain"], []
+    make, seal, calls = module.make_accelerator, run_folder.seal, []
+
+    def scaled(*args):
+        accelerator, note = make(*args)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=9)
+        scales.append(accelerator.scaler)
+        return accelerator, note
+
+    def full(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return seal(*args)
+
+    monkeypatch.setattr(module, "make_accelerator", scaled)
+    options = {"epochs": 1, "checkpoint_every": 4, "batch_size": 8, "strategy": "scratch"}
+    options |= {"schedule": "cosine", "optimizer": "sgd", "learning_rate": 1e-3}
+    whole = run(digits, tmp_path / "b", **options)
+    monkeypatch.setattr(run_folder, "seal", full)
+    with pytest.raises(ValueError, match="step-00000004 is kept"):
+        run(digits, tmp_path / "a", **options)
+    again = run(digits, tmp_path / "a", resume=True, **options)
+    files = [(tmp_path / x / "model" / "model.safetensors").read_bytes() for x in "ab"]
+    assert files[0] == files[1]
+    assert scales[0].state_dict() == scales[2].state_dict()
+    skipped = [sum(x.steps - x.grad_norm_steps for x in r.epochs) for r in (whole, again)]
+    assert skipped[0] == skipped[1] > 0
+
+
 def test_data_that_changed_is_not_resumed_on(digits, tmp_path, monkeypatch):
     from resque import run_folder
 

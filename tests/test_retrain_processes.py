@@ -178,13 +178,18 @@ def test_a_worker_that_hangs_ends_the_run_in_time(digits, tmp_path):
 SCRIPT = """
 import sys
 from accelerate import PartialState
+from resque import preparation
 from resque.errors import ResqueError
 from resque.retrain import retrain
 
-model, data, out = sys.argv[1:]
+model, data, out, kind = sys.argv[1:]
 rank = PartialState(cpu=True).process_index
+versions = preparation.all_versions()
+if kind == "version" and rank == 1:
+    preparation.all_versions = lambda: versions | {"torch": "1.0"}
+rows = 100 + rank * (kind == "data")
 try:
-    retrain(model, f"{data}#train[:{100 + rank}]", out, eval_split="test[:40]", device="cpu",
+    retrain(model, f"{data}#train[:{rows}]", out, eval_split="test[:40]", device="cpu",
             progress=False, grid_intensity=1.0)
 except ResqueError as error:
     print("said:", error)
@@ -192,9 +197,10 @@ except ResqueError as error:
 
 
 @pytest.mark.slow
-def test_processes_with_other_data_are_told_apart(digits, tmp_path):
+@pytest.mark.parametrize(("kind", "words"), [("data", "data"), ("version", "torch 1.0")])
+def test_processes_with_other_data_or_versions_are_told_apart(digits, tmp_path, kind, words):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    code, out, err = end(start([str(script), *digits, str(tmp_path / "out")]))
+    code, out, err = end(start([str(script), *digits, str(tmp_path / "out"), kind]))
     assert code == 0, err
-    assert out.count("said: process 1 has another data") == 2
+    assert out.count(f"said: process 1 has another {words}") == 2
