@@ -123,6 +123,14 @@ def test_a_task_made_of_other_classes_is_measured_and_learnt(digits, tmp_path):
     assert "resque_dist" not in entry.predictors  # the original data has other classes
 
 
+def test_a_label_column_belongs_to_the_data_it_is_named_with():
+    text = (TASK % ("m", "d", "e")).replace("eval_split: test\n", "label_column: fine\n")
+    text = text.replace('"test[:60]"', '"test[:60]"\n    label_column: coarse')
+    text = text.replace("    shifts:\n", "    shifts:\n      - {corruption: blur, levels: [1]}\n")
+    own, other = parse_study(text.replace("parity", "parity\n        label_column: fine")).cells
+    assert (own.options["label_column"], other.options["label_column"]) == ("coarse", "fine")
+
+
 def test_a_study_without_shifts_is_told():
     text = TASK % ("m", "d", "d")
     text = text[: text.index("    shifts:")] + text[text.index("target:") :]

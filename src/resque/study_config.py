@@ -205,8 +205,9 @@ def _cells_of(
 ) -> Iterator[Cell]:
     """Yield the cells of one shift: its levels × strategies × options of `retrain`."""
     options = {name: _as_list(values) for name, values in found.get("retrain", {}).items()}
-    if "label_column" in shift:
-        options["label_column"] = [shift["label_column"]]
+    owner = shift if "dataset" in shift else model
+    if "label_column" in owner:
+        options["label_column"] = [owner["label_column"]]
     target = shift.get("target", found["target"])
     classes = {k: tuple(map(str, v)) for k, v in shift.get("classes", {}).items()}
     grid = itertools.product(found.get("strategies", ["full"]), *options.values())
