@@ -27,6 +27,7 @@ from resque.measurement import load_model, match_classes, open_for
 from resque.options import Options
 from resque.relabeling import relabel
 from resque.representations import Vectors, collect_representations
+from resque.separation import angle_loss, scatter_shift
 from resque.shifts import Corruption, parse_corruption
 from resque.sums import ClassSums, Floats, Label
 from resque.transfer_scores import transfer_scores
@@ -88,6 +89,7 @@ class Measurer:
         indices = compare_layers(before.vectors, after.vectors, names, paired=paired)
         found = {
             **_resque(indices, main.name),
+            **_separation(before.vectors, after.vectors, main.name),
             **_rivals(before.vectors, after.vectors, main.name, paired),
         }
         if after.vectors.labels:
@@ -294,6 +296,17 @@ def _resque(indices: Sequence[LayerIndex], main: str) -> dict[str, float]:
     layers = [x.value for x in indices if x.labels == "data"]
     if len(layers) > 1:
         found["resque_dist_layers"] = float(np.mean(layers))
+    return found
+
+
+def _separation(a: Vectors, b: Vectors, main: str) -> dict[str, float]:
+    kinds, found = _labels_of(a, b), {}
+    for name, kind, score in (
+        ("resque_scatter", "data", scatter_shift),
+        ("resque_angle_loss", "predicted", angle_loss),
+    ):
+        if kind in kinds:
+            found[name] = score(a.vectors[main], kinds[kind][0], b.vectors[main], kinds[kind][1])
     return found
 
 
