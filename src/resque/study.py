@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
 import shutil
 import time
@@ -16,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 from resque.errors import ResqueError, Stopped, UsageError, first_line
 from resque.files import check_folder, write_whole
 from resque.ledger import (
-    DONE,
     FAILED,
     FILE_NAME,
-    SCHEMA_VERSION,
     Cell,
     Entry,
     Ledger,
@@ -33,7 +30,7 @@ from resque.targets import parse_target
 
 if TYPE_CHECKING:
     from resque.records import CostRecord
-    from resque.study_measurement import Measurement, Measurer
+    from resque.study_measurement import Measurer
 
 CONFIG_NAME = "study.yaml"
 MANY_CELLS = 2_000  # more are run only where that is confirmed
@@ -159,6 +156,8 @@ def run_cell(
     Raises:
         Stopped: after SIGTERM or Ctrl-C.
     """
+    from resque.study_measurement import make_entry
+
     work = folder / ".work" / cell.key
     began = time.perf_counter()
     seconds, measured, record, problem = 0.0, None, None, None
@@ -176,36 +175,7 @@ def run_cell(
         shutil.rmtree(work, ignore_errors=True)
         with contextlib.suppress(OSError):
             work.parent.rmdir()
-    return _entry(cell, study, measured, record, seconds, problem)
-
-
-def _entry(
-    cell: Cell,
-    study: str,
-    measured: Measurement | None,
-    record: CostRecord | None,
-    seconds: float,
-    problem: str | None,
-) -> Entry:
-    predictors = dict(measured.predictors) if measured else {}
-    if record:
-        predictors["n_train"] = float(record.data.rows)
-        predictors["n_parameters"] = float(record.model.parameters)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return Entry(
-        schema_version=SCHEMA_VERSION,
-        key=cell.key,
-        study=study,
-        cell=cell,
-        status=FAILED if problem else DONE,
-        error=problem,
-        modality=measured.modality if measured else None,
-        indices=measured.indices if measured else (),
-        predictors=predictors,
-        record=record,
-        seconds=seconds,
-        ended=now.isoformat(timespec="seconds"),
-    )
+    return make_entry(cell, study, measured, record, seconds, problem)
 
 
 def _retrain(cell: Cell, label: str | None, work: Path, device: str) -> CostRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import warnings
 from collections import OrderedDict
@@ -22,7 +23,7 @@ from resque.data import Data
 from resque.errors import ResqueError
 from resque.indices import ARRAY_GROUPS, resque_dist_of_sums
 from resque.layers import Layer, choose_layers
-from resque.ledger import Cell, LayerIndex
+from resque.ledger import DONE, FAILED, SCHEMA_VERSION, Cell, Entry, LayerIndex
 from resque.measurement import load_model, match_classes, open_for
 from resque.options import Options
 from resque.relabeling import relabel
@@ -35,6 +36,7 @@ from resque.uncertainty import angles
 
 if TYPE_CHECKING:
     from resque.models import Model
+    from resque.records import CostRecord
 
 GRADIENT_ROWS = 64  # of the batch whose gradient is measured
 KEPT_PASSES = 6  # original and shifted data of cells that differ in strategy or options alone
@@ -133,6 +135,45 @@ class Measurer:
         while len(self._passes) > KEPT_PASSES:
             self._passes.popitem(last=False)
         return self._passes[key]
+
+
+def make_entry(
+    cell: Cell,
+    study: str,
+    measured: Measurement | None,
+    record: CostRecord | None,
+    seconds: float,
+    problem: str | None = None,
+) -> Entry:
+    """Return the line of a ledger that a cell becomes.
+
+    Args:
+        cell: what was done.
+        study: name of the study.
+        measured: before the retraining; None where that failed.
+        record: what the retraining cost; None where it failed.
+        seconds: of the measurement.
+        problem: why it failed.
+    """
+    predictors = dict(measured.predictors) if measured else {}
+    if record:
+        predictors["n_train"] = float(record.data.rows)
+        predictors["n_parameters"] = float(record.model.parameters)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Entry(
+        schema_version=SCHEMA_VERSION,
+        key=cell.key,
+        study=study,
+        cell=cell,
+        status=FAILED if problem else DONE,
+        error=problem,
+        modality=measured.modality if measured else None,
+        indices=measured.indices if measured else (),
+        predictors=predictors,
+        record=record,
+        seconds=seconds,
+        ended=now.isoformat(timespec="seconds"),
+    )
 
 
 def _without_shift(cell: Cell) -> Cell:
