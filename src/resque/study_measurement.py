@@ -74,28 +74,38 @@ class Measurer:
         self._models: dict[str, Model] = {}
         self._passes: OrderedDict[str, _Pass] = OrderedDict()
 
+    def representations(self, cell: Cell) -> tuple[Vectors, Vectors, list[str]]:
+        """Return those of the original and of the shifted data, and the names of the layers.
+
+        The last layer is the classifier's input.
+        """
+        layers = self._layers(cell)
+        sides = [self._pass(x, layers).vectors for x in (_without_shift(cell), cell)]
+        return sides[0], sides[1], [layer.name for layer in layers]
+
+    def _layers(self, cell: Cell) -> list[Layer]:
+        model = self._model(cell.model)
+        (main,) = choose_layers(model)  # the classifier's input
+        asked = choose_layers(model, cell.measurement.get("layers"))
+        return [*(layer for layer in asked if layer.name != main.name), main]
+
     def measure(self, cell: Cell) -> Measurement:
         """Run the model over the original and the shifted data, and compare them.
 
         Raises:
             ValueError: where model, data or layer is not as expected; the text says how.
         """
-        model = self._model(cell.model)
-        (main,) = choose_layers(model)  # the classifier's input
-        asked = choose_layers(model, cell.measurement.get("layers"))
-        layers = [*(layer for layer in asked if layer.name != main.name), main]
-        names = [layer.name for layer in layers]
-        before = self._pass(_without_shift(cell), layers)
-        after = self._pass(cell, layers)
+        a, b, names = self.representations(cell)
+        main, after = names[-1], self._pass(cell, self._layers(cell))
         paired = cell.dataset == cell.original and not cell.class_prior and not cell.classes
-        indices = compare_layers(before.vectors, after.vectors, names, paired=paired)
+        indices = compare_layers(a, b, names, paired=paired)
         found = {
-            **_resque(indices, main.name),
-            **_separation(before.vectors, after.vectors, main.name),
-            **_rivals(before.vectors, after.vectors, main.name, paired),
+            **_resque(indices, main),
+            **_separation(a, b, main),
+            **_rivals(a, b, main, paired),
         }
-        if after.vectors.labels:
-            found["resque_task"] = _task(after.vectors, main.name, cell.seed)
+        if b.labels:
+            found["resque_task"] = _task(b, main, cell.seed)
         if after.gradient_norm is not None:
             found["gradient_norm"] = after.gradient_norm
         return Measurement(
