@@ -53,7 +53,9 @@ def _explain(error: Exception) -> int:
 
 
 def _tell(text: str, code: int) -> int:
-    print(f"resque: {text}", file=sys.stderr)
+    from resque.errors import printable
+
+    print(f"resque: {printable(text)}", file=sys.stderr)
     return code
 
 
