@@ -20,7 +20,7 @@ from ledgers import make_entry
 from resque.card import facts_on, split_card, update
 from resque.card_markdown import BEGIN, END, code
 from resque.errors import ResqueError, UsageError
-from resque.fingerprints import Counts
+from resque.fingerprint_header import Counts
 from resque.indices import Score
 from resque.ledger import Ledger
 from resque.public_text import clean, public_command, scrub
@@ -44,6 +44,12 @@ NASTY = [
     "no",
     "x" * 100_000,
 ]
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch):
+    """Let caplog hear what is logged, whatever a command line in this process set up."""
+    monkeypatch.setattr(logging.getLogger("resque"), "propagate", True)
 
 
 def score(value=0.2, name="resque_dist", classes=None, **settings):
@@ -325,6 +331,20 @@ def test_a_card_that_a_library_wrote_anew_gets_its_results_replaced():
     assert [x.metric_type for x in results[:2]] == ["accuracy", "f1"]
 
 
+def test_a_library_that_merges_our_result_into_anothers_takes_nothing_from_either():
+    card = front(
+        "model-index:\n- name: m\n  results:\n  - task:\n      type: image-classification\n"
+        "    dataset:\n      type: org/digits\n      name: Digits\n      split: test\n"
+        "    metrics:\n    - type: accuracy\n      value: 0.9\n"
+    )
+    merged = str(ModelCard(update(card, report(), repo_id=REPO)))
+    assert merged.count("- task:") == 1
+    again = update(merged, report(0.3), repo_id=REPO)
+    assert update(again, report(0.3), repo_id=REPO) == again
+    (result,) = yaml.safe_load(split_card(again).yaml)["model-index"][0]["results"]
+    assert [metric["value"] for metric in result["metrics"]] == [0.9, 0.3]
+
+
 def test_a_result_that_was_changed_by_hand_is_no_longer_ours():
     text = update(front("license: mit\n"), report(), repo_id=REPO)
     damaged = text.replace("value: 0.2", "value: about a fifth")
@@ -356,9 +376,23 @@ LINES = st.lists(
 ).map("\n".join)
 
 
-@settings(max_examples=60)
-@given(YAMLS, LINES, st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]))
+ANY_CARD = given(YAMLS, LINES, st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]))
+
+
+@settings(max_examples=50)
+@ANY_CARD
 def test_any_card_is_kept_or_refused(yaml_text, body, line_break, bom):
+    check_any_card(yaml_text, body, line_break, bom)
+
+
+@pytest.mark.slow
+@settings(max_examples=1500)
+@ANY_CARD
+def test_very_many_cards_are_kept_or_refused(yaml_text, body, line_break, bom):
+    check_any_card(yaml_text, body, line_break, bom)
+
+
+def check_any_card(yaml_text, body, line_break, bom):
     card = bom + front(yaml_text, body).replace("\n", line_break)
     try:
         once = update(card, report(), entries(), repo_id=REPO)

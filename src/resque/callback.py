@@ -41,6 +41,7 @@ from resque.records import (
     append_record,
 )
 from resque.run_record import change_fields, outcome_fields
+from resque.trainer_card import tell_on_card
 
 
 @dataclass
@@ -60,6 +61,8 @@ class CostCallback(TrainerCallback):
     """Measures what a `Trainer` run costs and adds its record to `records.jsonl`.
 
         trainer = Trainer(..., callbacks=[CostCallback(target_accuracy=0.9)])
+
+    `complete_card(trainer)` puts it on the model card that the trainer pushes, too.
 
     Gradient norms are those that Trainer logs, before clipping: `logging_steps=1` gives every
     step's. Accuracy is what `compute_metrics` returns. Time and energy of evaluations and
@@ -231,6 +234,25 @@ class CostCallback(TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(self.output_dir or args.output_dir or ".")
             append_record(self.record, folder / FILE_NAME)
+
+    def complete_card(self, trainer: Any) -> None:
+        """Let the model card that a Trainer writes, alone or in its `push_to_hub`, tell the cost.
+
+        Trainer has no event between the card and the push, so this trainer's
+        `create_model_card` is followed by another step. Where the card cannot be edited safely,
+        Trainer's own stays, with a warning.
+
+        Args:
+            trainer: that this callback belongs to.
+        """
+        write = trainer.create_model_card
+
+        def create_model_card(*args: Any, **options: Any) -> None:
+            write(*args, **options)
+            if self.record is not None and trainer.is_world_process_zero():
+                tell_on_card(Path(trainer.args.output_dir) / "README.md", self.record)
+
+        trainer.create_model_card = create_model_card
 
     def _book(self, control: TrainerControl, evaluated: bool) -> None:
         if self._meter is None:

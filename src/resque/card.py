@@ -43,12 +43,14 @@ class Content:
         emissions: `co2_eq_emissions`, or None without a retraining that was run.
         name: of the model.
         task_type: of the Hub's tasks, for a card that does not tell its own.
+        reports: what was read, fit to be published, by path in the repository.
     """
 
     facts: tuple[Fact, ...]
     emissions: dict[str, Any] | None
     name: str
     task_type: str
+    reports: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,11 @@ def gather(report: Any, ledger: Costs | None = None, repo_id: str | None = None)
     unique = {fact.identity: fact for fact in facts}
     name = (repo_id or min(names)).rstrip("/").rpartition("/")[2] or "model"
     return Content(
-        tuple(unique.values()), emissions(runs) if runs else None, name, _task_type(facts)
+        tuple(unique.values()),
+        emissions(runs) if runs else None,
+        name,
+        _task_type(facts),
+        {document.path: document.published() for document in documents},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from resque.records import CostRecord, read_records
 from resque.study_words import energy_kind
 
 LISTED = 8
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,12 @@ def read_runs(path: str | Path) -> list[Run]:
         is_ledger = (file / LEDGER_NAME).exists()
     else:
         is_ledger = _first_line(file).get("cell") is not None
-    return runs_of(read_ledger([file]) if is_ledger else read_records(file))
+    if not is_ledger:
+        return runs_of(read_records(file))
+    ledger = read_ledger([file])
+    for line in ledger.skipped:
+        log.warning("skipped: %s", line)
+    return runs_of(ledger)
 
 
 def _first_line(file: Path) -> dict[str, Any]:

@@ -55,13 +55,14 @@ def add_metadata(
     before = _parse(text, line_break, first_line)
     tag = value_of(before.root, "pipeline_tag")
     task = tag.value if isinstance(tag, yaml.ScalarNode) and tag.value else task_type
-    old = {fact.identity: (metrics, i) for fact, metrics, i in _own_metrics(before.root)}
-    added = to_results([fact for fact in facts if fact.identity not in old], task)
+    new = {fact.identity: fact for fact in facts}
+    old = [found for found in _own_metrics(before.root) if found[0].identity in new]
     edits = [
-        before.replace_item(*old[fact.identity], to_results([fact], task)[0]["metrics"][0])
-        for fact in facts
-        if fact.identity in old
+        before.replace_item(metrics, i, to_results([new[fact.identity]], task)[0]["metrics"][0])
+        for fact, metrics, i in old
     ]
+    known = {fact.identity for fact, _, _ in old}
+    added = to_results([fact for fact in facts if fact.identity not in known], task)
     wanted: dict[str, Any] = {"tags": list(TAGS)}
     if added:
         wanted["model-index"] = [{"name": name, "results": added}]

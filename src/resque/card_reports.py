@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +44,17 @@ class Document:
     shifts: frozenset[tuple[str, str, str | None]]
     model: str
     revision: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Path in a repository, the same for a newer report of the same shifts and layers."""
+        first = self.facts[0]
+        kind = "forecast" if first.metric == COST else first.metric
+        words = first.place.path, first.args.get("corruption"), first.args.get("label_column")
+        what = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(filter(None, words)))
+        told = json.dumps(sorted(repr(fact.identity) for fact in self.facts))
+        digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+        return f"resque/reports/{kind}-{what[:60].strip('-.')}-{digest}.json"
 
     def published(self) -> dict[str, Any]:
         """Return the report without paths from the root or home, and without tokens."""
