@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+import resque
 from cards import BROKEN, CARDS, front
 from ledgers import make_entry
 from resque.card import facts_on, split_card, update
@@ -194,6 +195,7 @@ def test_the_section_tells_index_cost_and_forecast_each_with_its_kind():
     index, measured, forecasted = rows
     assert "RESQUE_dist 0.200 *measured*" in index
     assert "0.150 to 0.250" in index
+    assert "0.010 (p < 0.0001)" in index
     assert "90.0% → 90.0%" in index
     assert "`head` 0.6 [0.5 to 0.7] *measured*; `full` 0.6 [0.2 to 1.5] *forecast*" in index
     assert "0.012 Wh *estimated*" in measured
@@ -433,3 +435,7 @@ def test_code_shows_any_text_as_it_is(text):
     for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
         shown = shown.replace(entity, character)
     assert shown == (clean(text, 80) or "?")
+
+
+def test_it_is_found_in_the_package():
+    assert resque.card.update is update

@@ -12,7 +12,7 @@ from typing import Any
 
 from resque import __version__
 from resque.card_facts import COST, MEASURED, TOOL, Fact, Place, make_fact
-from resque.card_reports import data_name, place_of
+from resque.card_reports import absolute, data_name, place_of
 from resque.data import parse_spec
 from resque.errors import ResqueError
 from resque.ledger import FILE_NAME as LEDGER_NAME
@@ -89,7 +89,8 @@ def _run_of(found: Entry | CostRecord) -> Run | None:
     else:
         model, data, corruption = record.model.name, record.data.dataset, record.data.corruption
     spec = parse_spec(data)
-    return Run((model, data_name(spec), _usual(corruption)), place_of(spec), record)
+    name = absolute(parse_spec(model).path)
+    return Run((name, data_name(spec), _usual(corruption)), place_of(spec), record)
 
 
 def _usual(corruption: str | None) -> str | None:

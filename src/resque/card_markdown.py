@@ -169,10 +169,18 @@ def _index_cells(fact: Fact, costs: Sequence[Fact], first: bool) -> list[str]:
         code(args.get("layer", "?")),
         f"{fact.metric.replace('resque', 'RESQUE')} {float(fact.value):.3f} *measured*",
         _between(args.get("interval"), "{:.3f}"),
-        f"{args['noise_floor']:.3f}" if "noise_floor" in args else "–",
+        _floor(args),
         " → ".join(f"{x:.1%}" for x in args.get("accuracy", ())) or "–",
         "; ".join(map(_brief, same)) or "–",
     ]
+
+
+def _floor(args: dict[str, Any]) -> str:
+    if "noise_floor" not in args:
+        return "–"
+    p = args.get("p_value")
+    chance = "" if p is None else " (p < 0.0001)" if p < 1e-4 else f" (p = {p:.2g})"
+    return f"{args['noise_floor']:.3f}{chance}"
 
 
 def _brief(cost: Fact) -> str:

@@ -126,13 +126,15 @@ def _indices(content: dict[str, Any]) -> Document:
         facts.append(make_fact(metric, _number(score, "value", 0, 1.5), place, args))
     if not facts:
         raise ResqueError("it has no layers: it is no report")
-    model = _spec(_text(content, "model")).path
+    revision = _optional(content, "model_revision")
+    named = _spec(_text(content, "model")).path
+    model = named if revision else absolute(named)
     return Document(
         content,
         tuple(facts),
         frozenset({(model, data_name(spec), corruption)}),
         model,
-        _optional(content, "model_revision"),
+        revision,
     )
 
 
@@ -182,7 +184,7 @@ def _forecasts(content: dict[str, Any]) -> list[Document]:
         if _text(found, "strategy") == NOTHING:
             continue
         spec, corruption = _shift_of(_text(found, "shifted"))
-        model = _spec(_text(found, "model")).path
+        model = absolute(_spec(_text(found, "model")).path)
         shifts.setdefault(model, set()).add((model, data_name(spec), corruption))
         facts.setdefault(model, []).append(_forecast(found, place_of(spec), corruption, target))
     if not facts:
@@ -240,9 +242,14 @@ def place_of(spec: DataSpec) -> Place:
 
 def data_name(spec: DataSpec) -> str:
     """Return what data sets have in common that differ in revision and split alone."""
-    here = Path(spec.path).expanduser()
-    path = str(here.resolve()) if here.exists() else spec.path
+    path = absolute(spec.path)
     return f"{path}:{spec.config}" if spec.config else path
+
+
+def absolute(name: str) -> str:
+    """Return the absolute path of a folder here, so that two ways to name it are one."""
+    here = Path(name).expanduser()
+    return str(here.resolve()) if here.exists() else name
 
 
 def _flag(command: str, flag: str) -> str | None:
