@@ -9,7 +9,7 @@ import re
 import pytest
 
 from cards import CARDS, front
-from hub_faults import Fault, Faults
+from hub_faults import KINDS, Fault, Faults, random_faults
 from hub_repositories import Account
 from hub_server import inside, serve
 from resque import card_push, cli, hub
@@ -124,9 +124,10 @@ def test_somebody_elses_change_meanwhile_is_kept(server, content, monkeypatch):
     assert len(posts) == 3
 
 
-def test_it_does_not_try_for_ever(server, content):
+def test_it_does_not_try_for_ever(server, content, monkeypatch):
+    monkeypatch.setattr(hub, "STALE_TRIES", 2)
     server.faults = Faults(Fault("412", "/commit/", times=100))
-    with pytest.raises(ResqueError, match=r"others wrote to .* 5 times meanwhile"):
+    with pytest.raises(ResqueError, match="somebody else wrote to it at the same time"):
         card_push.push_card(REPO, content)
     assert card_of(server) == CARD.decode()
 
@@ -257,3 +258,26 @@ def test_a_file_that_is_no_report_is_said(tmp_path, capsys, text):
     assert code == 1
     assert "bad.json" in err
     assert "defect" not in err
+
+
+@pytest.mark.slow
+def test_whatever_fails_the_model_is_untouched_or_complete(tmp_path, content, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr(hub.time, "sleep", lambda _: None)
+    kinds = tuple(kind for kind in KINDS if kind not in ("silence", "trickle"))
+    ended = set()
+    for seed in range(60):
+        with serve() as server, inside(server, tmp_path / str(seed)):
+            server.put(MODEL, "README.md", CARD)
+            server.faults = random_faults(seed, kinds)
+            try:
+                card_push.push_card(REPO, content)
+            except ResqueError:
+                ended.add("refused")
+                assert server.files(MODEL) == {"README.md": CARD}
+            else:
+                ended.add("done")
+                assert commits(server) == 3
+                assert len(facts_on(card_of(server))) == 3
+                assert len(server.files(MODEL)) == 4
+    assert ended == {"done", "refused"}

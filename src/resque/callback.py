@@ -41,7 +41,7 @@ from resque.records import (
     append_record,
 )
 from resque.run_record import change_fields, outcome_fields
-from resque.trainer_card import tell_on_card
+from resque.trainer_card import complete_card
 
 
 @dataclass
@@ -238,21 +238,12 @@ class CostCallback(TrainerCallback):
     def complete_card(self, trainer: Any) -> None:
         """Let the model card that a Trainer writes, alone or in its `push_to_hub`, tell the cost.
 
-        Trainer has no event between the card and the push, so this trainer's
-        `create_model_card` is followed by another step. Where the card cannot be edited safely,
-        Trainer's own stays, with a warning.
+        Where the card cannot be edited safely, Trainer's own stays, with a warning.
 
         Args:
             trainer: that this callback belongs to.
         """
-        write = trainer.create_model_card
-
-        def create_model_card(*args: Any, **options: Any) -> None:
-            write(*args, **options)
-            if self.record is not None and trainer.is_world_process_zero():
-                tell_on_card(Path(trainer.args.output_dir) / "README.md", self.record)
-
-        trainer.create_model_card = create_model_card
+        complete_card(trainer, lambda: self.record)
 
     def _book(self, control: TrainerControl, evaluated: bool) -> None:
         if self._meter is None:

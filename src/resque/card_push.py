@@ -6,7 +6,6 @@ import difflib
 import functools
 import importlib.util
 import json
-import logging
 import re
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from resque.card import Content, facts_on, write_card
 from resque.card_figure import card_figure
-from resque.errors import ResqueError, explain, is_lost, response_of
+from resque.errors import ResqueError, is_lost
 from resque.files import write_whole
 from resque.hub import check_repo_id, explained, is_offline, open_api, try_again
 
@@ -26,8 +25,6 @@ CARD = "README.md"
 FIGURE = "resque/shifts.png"
 MESSAGE = "Tell what a shift does to this model, and what retraining costs"
 MAX_BYTES = 20_000_000
-TRIES = 5  # where others write at the same time
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,12 +92,13 @@ def draft_of_repository(repo_id: str, content: Content, token: str | None = None
         raise ResqueError(
             f"HF_HUB_OFFLINE is set: the card of {repo_id!r} cannot be read. Give it as --card"
         )
-    return _draft(open_api(token), repo_id, content)
+    api = open_api(token)
+    with explained("repository", repo_id):
+        return try_again(lambda: _draft(api, repo_id, content))
 
 
 def _draft(api: HfApi, repo_id: str, content: Content) -> Draft:
-    with explained("repository", repo_id):
-        parent, text = try_again(lambda: _read(api, repo_id))
+    parent, text = _read(api, repo_id)
     return _named(repo_id, text, content, parent)
 
 
@@ -158,18 +156,22 @@ def push_card(
     if is_offline():
         raise ResqueError(f"HF_HUB_OFFLINE is set: nothing can be written to {repo_id!r}")
     api = open_api(token)
-    for _ in range(TRIES):
-        made = _draft(api, repo_id, content)
-        with explained("repository", repo_id):
-            try_again(functools.partial(_validate, api, made.after))
-        try:
-            return _commit(api, repo_id, made, create_pr), made
-        except Exception as error:
-            response = response_of(error)
-            if response is None or response.status_code != 412:
-                raise explain(error, "repository", repo_id) from error
-            log.warning("somebody else wrote to %s meanwhile; trying again", repo_id)
-    raise ResqueError(f"others wrote to {repo_id!r} {TRIES} times meanwhile. Try again later")
+
+    def change() -> tuple[str, Draft]:
+        made = _checked(api, repo_id, content)
+        return str(_commit(api, repo_id, made).commit_url), made
+
+    with explained("repository", repo_id):
+        if not create_pr:
+            return try_again(change)
+        made = try_again(lambda: _checked(api, repo_id, content))
+        return _ask(api, repo_id, made), made
+
+
+def _checked(api: HfApi, repo_id: str, content: Content) -> Draft:
+    made = _draft(api, repo_id, content)
+    _validate(api, made.after)
+    return made
 
 
 def _validate(api: HfApi, text: str) -> None:
@@ -193,28 +195,30 @@ def _validate(api: HfApi, text: str) -> None:
         raise ResqueError(f"the Hub does not take this card: {said}")
 
 
-def _commit(api: HfApi, repo_id: str, made: Draft, create_pr: bool) -> str:
-    from huggingface_hub import CommitOperationAdd
-
-    def send() -> Any:
-        return api.create_commit(
-            repo_id,
-            [CommitOperationAdd(path, content) for path, content in made.files.items()],
-            commit_message=MESSAGE,
-            parent_commit=made.parent,
-            create_pr=create_pr,
-        )
-
+def _ask(api: HfApi, repo_id: str, made: Draft) -> str:
+    """Open a pull request, never a second one where the first one's answer was lost."""
     try:
-        commit = try_again(send, lost_is_safe=not create_pr)
+        commit = try_again(lambda: _commit(api, repo_id, made, create_pr=True), lost_is_safe=False)
     except Exception as error:
-        if not (create_pr and is_lost(error)):
+        if not is_lost(error):
             raise
         raise ResqueError(
             "the connection to the Hub broke off: a pull request may have been opened. Look at "
             f"{api.endpoint}/{repo_id}/discussions before you try again"
         ) from error
-    return str(getattr(commit, "pr_url", None) or commit.commit_url)
+    return str(commit.pr_url)
+
+
+def _commit(api: HfApi, repo_id: str, made: Draft, create_pr: bool = False) -> Any:
+    from huggingface_hub import CommitOperationAdd
+
+    return api.create_commit(
+        repo_id,
+        [CommitOperationAdd(path, content) for path, content in made.files.items()],
+        commit_message=MESSAGE,
+        parent_commit=made.parent,
+        create_pr=create_pr,
+    )
 
 
 def _write(content: bytes, file: Path) -> None:

@@ -20,7 +20,7 @@ from resque.fingerprint_file import (
 )
 from resque.fingerprint_header import Header
 from resque.fingerprints import Fingerprint
-from resque.hub import explained, is_offline, limit_requests, open_api, try_again
+from resque.hub import Target, explained, is_offline, limit_requests, open_api, try_again
 from resque.hub import push as push_files
 from resque.privacy import for_publication
 
@@ -32,37 +32,29 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 def push(
     fingerprint: Fingerprint,
-    repo_id: str,
+    target: Target,
     *,
     name: str | None,
-    revision: str | None,
-    create_pr: bool,
-    private: bool | None,
-    token: str | None,
-    commit_message: str,
+    message: str,
     min_class_count: int,
     epsilon: float | None,
     delta: float,
 ) -> str:
     """Publish a fingerprint; see `Fingerprint.push_to_hub`."""
+    path_there = file_of(name)
     public = for_publication(
-        fingerprint, repo_id, min_class_count=min_class_count, epsilon=epsilon, delta=delta
+        fingerprint,
+        target.repo_id,
+        min_class_count=min_class_count,
+        epsilon=epsilon,
+        delta=delta,
     )
-    left_out = len(fingerprint.class_counts) - len(public.class_counts)
-    if left_out:
-        log.warning("%d class(es) of fewer than %d samples: not published", left_out,
-                    min_class_count)  # fmt: skip
+    few = len(fingerprint.class_counts) - len(public.class_counts)
+    if few:
+        log.warning("not published: %d class(es) of fewer than %d samples", few, min_class_count)
     with tempfile.TemporaryDirectory() as folder:
         path = write_file(Path(folder) / FILE_NAME, public.header, public.sums)
-        return push_files(
-            repo_id,
-            {file_of(name): path},
-            message=commit_message,
-            revision=revision,
-            create_pr=create_pr,
-            private=private,
-            token=token,
-        )
+        return push_files(target, {path_there: path}, message)
 
 
 def pull(

@@ -180,16 +180,13 @@ class Fingerprint:
             ResqueError: where the Hub cannot be reached or refuses, or no class is left.
         """
         from resque.fingerprint_hub import push
+        from resque.hub import Target
 
         return push(
             self,
-            repo_id,
+            Target(repo_id, "model", revision, create_pr, private, token),
             name=name,
-            revision=revision,
-            create_pr=create_pr,
-            private=private,
-            token=token,
-            commit_message=commit_message,
+            message=commit_message,
             min_class_count=min_class_count,
             epsilon=epsilon,
             delta=delta,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import logging
+import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from resque.errors import ResqueError, UsageError, explain, is_lost, response_of
+from resque.errors import ResqueError, UsageError, explain, first_line, is_lost, response_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -25,6 +28,7 @@ SILENCE_SECONDS = 60.0  # of silence over several requests
 RETRY_AFTER_SECONDS = 60  # the longest wait that the Hub may ask for
 SLOWEST_BYTES = 4096  # a second, over ANSWER_SECONDS
 TRIES = 3
+STALE_TRIES = 8
 TRY_SECONDS = 30.0  # after so long, there is no further try
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -166,27 +170,30 @@ def try_again(work: Callable[[], T], lost_is_safe: bool = True) -> T:
     """Do work, and do it again where the Hub or the network failed for the moment.
 
     Args:
-        work: something that may be done twice.
+        work: something that may be done twice, and reads anew what it depends on.
         lost_is_safe: whether it may be done again where its answer was lost, so that nobody
             knows whether it was done.
     """
     began = time.monotonic()
-    for number in range(1, TRIES + 1):
+    for number in itertools.count(1):
         try:
             return work()
         except Exception as error:
-            again = _wait_of(error, number, lost_is_safe)
-            late = time.monotonic() - began > TRY_SECONDS
-            if again is None or number == TRIES or late:
+            wait = _wait_of(error, number, lost_is_safe)
+            if wait is None or time.monotonic() - began > TRY_SECONDS:
                 raise
-            log.warning("the Hub failed; trying again in %.0f s (%d of %d)", again, number, TRIES)
-            time.sleep(again)
+            log.warning("the Hub failed (%s); trying again", first_line(error))
+            time.sleep(wait)
     raise AssertionError
 
 
 def _wait_of(error: BaseException, number: int, lost_is_safe: bool) -> float | None:
     """Return the seconds to wait before another try, or None where none would help."""
     response = response_of(error)
+    if response is not None and response.status_code == 412:  # others write at the same time
+        return random.uniform(0, number) if number < STALE_TRIES else None
+    if number == TRIES:
+        return None
     if response is not None:
         asked = response.headers.get("Retry-After", "")
         wait = float(asked) if asked.isdigit() else float(number)
@@ -194,28 +201,40 @@ def _wait_of(error: BaseException, number: int, lost_is_safe: bool) -> float | N
     return float(number) if lost_is_safe and is_lost(error) else None
 
 
-def push(
-    repo_id: str,
-    files: Mapping[str, bytes | Path],
-    *,
-    message: str,
-    kind: str = "model",
-    revision: str | None = None,
-    create_pr: bool = False,
-    private: bool | None = None,
-    token: str | None = None,
-) -> str:
-    """Write files to a repository in one commit; make the repository where it is missing.
+@dataclass(frozen=True)
+class Target:
+    """Where files go.
 
-    Args:
-        repo_id: its id.
-        files: contents, or files here, by their path in the repository.
-        message: of the commit.
+    Attributes:
+        repo_id: the repository's id.
         kind: "model", "dataset" or "space".
         revision: branch, made where it is missing; None for main.
         create_pr: ask for it in a pull request; the repository must exist.
         private: whether a new repository is private; None for the namespace's habit.
-        token: in place of HF_TOKEN or that of `hf auth login`.
+        token: in place of HF_TOKEN or that of `hf auth login`; never shown.
+    """
+
+    repo_id: str
+    kind: str = "model"
+    revision: str | None = None
+    create_pr: bool = False
+    private: bool | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+def push(
+    target: Target,
+    files: Mapping[str, bytes | Path],
+    message: str,
+    once: Mapping[str, bytes] | None = None,
+) -> str:
+    """Write files to a repository in one commit; make the repository where it is missing.
+
+    Args:
+        target: where they go.
+        files: contents, or files here, by their path in the repository.
+        message: of the commit.
+        once: files that are written where they are missing, and else left alone.
 
     Returns:
         The commit's (or the pull request's) address.
@@ -224,64 +243,68 @@ def push(
         UsageError: where the id is none.
         ResqueError: where the Hub cannot be reached or refuses; nothing is written then.
     """
-    check_repo_id(repo_id)
+    check_repo_id(target.repo_id)
     if is_offline():
-        raise ResqueError(f"HF_HUB_OFFLINE is set: nothing can be written to {repo_id!r}")
-    api = open_api(token)
-    with explained("repository", repo_id):
-        if create_pr:
-            return _ask(api, repo_id, files, message, kind, revision)
-        try_again(lambda: _make(api, repo_id, kind, private, revision))
-        commit = try_again(
-            lambda: api.create_commit(
-                repo_id,
-                _operations(files),
-                commit_message=message,
-                repo_type=kind,
-                revision=revision,
-            )
-        )
+        raise ResqueError(f"HF_HUB_OFFLINE is set: nothing can be written to {target.repo_id!r}")
+    api = open_api(target.token)
+    with explained("repository", target.repo_id):
+        if target.create_pr:
+            return _ask(api, target, files, message, once or {})
+        try_again(lambda: _make(api, target))
+        commit = try_again(lambda: _commit(api, target, files, message, once or {}))
     return str(commit.commit_url)
 
 
 def _ask(
     api: HfApi,
-    repo_id: str,
+    target: Target,
     files: Mapping[str, bytes | Path],
     message: str,
-    kind: str,
-    revision: str | None,
+    once: Mapping[str, bytes],
 ) -> str:
     """Open a pull request, never a second one where the first one's answer was lost."""
     try:
-        commit = try_again(
-            lambda: api.create_commit(
-                repo_id,
-                _operations(files),
-                commit_message=message,
-                repo_type=kind,
-                revision=revision,
-                create_pr=True,
-            ),
-            lost_is_safe=False,
-        )
+        commit = try_again(lambda: _commit(api, target, files, message, once), lost_is_safe=False)
     except Exception as error:
         if not is_lost(error):
             raise
+        prefix = "" if target.kind == "model" else f"{target.kind}s/"
         raise ResqueError(
             "the connection to the Hub broke off: a pull request may have been opened. Look at "
-            f"{api.endpoint}/{repo_id}/discussions before you try again"
+            f"{api.endpoint}/{prefix}{target.repo_id}/discussions before you try again"
         ) from error
     return str(commit.pr_url)
 
 
-def _make(api: HfApi, repo_id: str, kind: str, private: bool | None, revision: str | None) -> None:
-    api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
-    if revision and not revision.startswith("refs/"):
-        api.create_branch(repo_id, repo_type=kind, branch=revision, exist_ok=True)
-
-
-def _operations(files: Mapping[str, bytes | Path]) -> list[Any]:
+def _commit(
+    api: HfApi,
+    target: Target,
+    files: Mapping[str, bytes | Path],
+    message: str,
+    once: Mapping[str, bytes],
+) -> Any:
+    """Commit; where a file must not be there yet, only upon the commit where it is not."""
     from huggingface_hub import CommitOperationAdd
 
-    return [CommitOperationAdd(path, content) for path, content in files.items()]
+    missing, parent = {}, None
+    if once:
+        info = api.repo_info(target.repo_id, repo_type=target.kind, revision=target.revision)
+        there = {x.rfilename for x in getattr(info, "siblings", None) or ()}
+        missing = {path: content for path, content in once.items() if path not in there}
+        parent = info.sha if missing else None
+    return api.create_commit(
+        target.repo_id,
+        [CommitOperationAdd(path, content) for path, content in {**files, **missing}.items()],
+        commit_message=message,
+        repo_type=target.kind,
+        revision=target.revision,
+        create_pr=target.create_pr,
+        parent_commit=parent,
+    )
+
+
+def _make(api: HfApi, target: Target) -> None:
+    repo_id, kind, revision = target.repo_id, target.kind, target.revision
+    api.create_repo(repo_id, repo_type=kind, private=target.private, exist_ok=True)
+    if revision and not revision.startswith("refs/"):
+        api.create_branch(repo_id, repo_type=kind, branch=revision, exist_ok=True)

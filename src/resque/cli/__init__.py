@@ -62,7 +62,17 @@ def _tell(text: str, code: int) -> int:
 def _command() -> Any:
     import typer
 
-    from resque.cli import card, demo, estimate, fingerprint, forecast, metric, retrain, study
+    from resque.cli import (
+        card,
+        demo,
+        estimate,
+        fingerprint,
+        forecast,
+        ledger,
+        metric,
+        retrain,
+        study,
+    )
 
     app = typer.Typer(
         name="resque",
@@ -83,6 +93,7 @@ def _command() -> Any:
 
     app.command("estimate", epilog=estimate.EXAMPLES)(estimate.estimate)
     app.add_typer(fingerprint.app, name="fingerprint")
+    app.add_typer(ledger.app, name="ledger")
     app.add_typer(metric.app, name="metric")
     app.command("retrain", epilog=retrain.EXAMPLES)(retrain.retrain)
     app.command("forecast", epilog=forecast.EXAMPLES)(forecast.forecast)
