@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -345,6 +346,17 @@ def test_a_library_that_merges_our_result_into_anothers_takes_nothing_from_eithe
     assert update(again, report(0.3), repo_id=REPO) == again
     (result,) = yaml.safe_load(split_card(again).yaml)["model-index"][0]["results"]
     assert [metric["value"] for metric in result["metrics"]] == [0.9, 0.3]
+
+
+def test_front_matter_that_would_grow_without_end_is_kept_as_it_is():
+    levels = [
+        f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghijk")
+    ]
+    bomb = "a: &a [1, 2]\n" + "".join(levels)
+    text = update(front(bomb), report(), repo_id=REPO)
+    assert split_card(text).yaml.startswith(bomb)
+    with pytest.raises(ResqueError, match="its front matter has over"):
+        update(front("a: b\n" * 300_000), report(), repo_id=REPO)
 
 
 def test_a_result_that_was_changed_by_hand_is_no_longer_ours():

@@ -206,10 +206,19 @@ def test_what_is_not_there_or_not_allowed_is_said(server, call, monkeypatch):
     code, _, err = call("--repo-id", "../x")
     assert code == 2
     server.repositories[MODEL].private = True
+    code, _, err = call("--repo-id", REPO)
+    assert code == 0, err
     monkeypatch.setenv("HF_TOKEN", "hf_stranger")
     code, _, err = call("--repo-id", REPO)
     assert code == 1
     assert "If it is private" in err
+
+
+def test_a_card_that_is_too_large_is_not_fetched(server, content, monkeypatch):
+    monkeypatch.setattr(card_push, "MAX_BYTES", 10)
+    with pytest.raises(ResqueError, match="it is no card"):
+        card_push.push_card(REPO, content)
+    assert not [x for x in server.requests if x[0] == "GET" and x[1].endswith("README.md")]
 
 
 def test_offline_says_how_to_go_on(content, call):

@@ -23,6 +23,7 @@ from resque.yaml_edit import (
 
 TAGS = ("resque", "arxiv:2412.15511")
 CO2 = "co2_eq_emissions"
+MAX_CHARACTERS = 1_000_000
 log = logging.getLogger(__name__)
 
 
@@ -102,6 +103,8 @@ def read_facts(text: str) -> list[Fact]:
 
 
 def _parse(text: str, line_break: str, first_line: int) -> YamlText:
+    if len(text) > MAX_CHARACTERS:
+        raise ResqueError(f"its front matter has over {MAX_CHARACTERS:,} characters")
     try:
         return parse(text, line_break, first_line)
     except yaml.MarkedYAMLError as error:
