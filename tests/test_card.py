@@ -215,6 +215,15 @@ def test_the_section_tells_index_cost_and_forecast_each_with_its_kind():
     assert re.search(r"blur:1 on org/digits#test        0.100  █{15}\n", bars)
 
 
+def test_classes_are_named_only_where_something_moved():
+    document = report().to_dict()
+    assert "moved most:\n\n- `gaussian:0.2`" in update("", document, repo_id=REPO)
+    document["layers"]["head"]["resque_dist"]["p_value"] = 0.4
+    text = update("", document, repo_id=REPO)
+    assert "moved most" not in text
+    assert "0.010 (p = 0.4)" in text
+
+
 def test_emissions_are_grams_of_training_with_how_they_are_known():
     found = yaml.safe_load(split_card(update("", report(), entries(), repo_id=REPO)).yaml)
     said = found["co2_eq_emissions"]

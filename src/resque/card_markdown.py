@@ -13,6 +13,7 @@ from resque.rendering import render
 
 BEGIN, END = "<!-- resque:begin -->", "<!-- resque:end -->"
 NAME_LENGTH = 80  # characters of a name in a table
+SIGNIFICANT = 0.05  # p-value below which a shift is told from noise
 BARS = 30  # characters of the longest bar
 MAX_BARS = 40
 
@@ -251,8 +252,9 @@ def _notes(fact: Fact) -> str:
 
 
 def _worst(fact: Fact) -> str:
+    """Name the classes that moved most; empty where nothing moved beyond noise."""
     classes = fact.args.get("most_shifted")
-    if not classes:
+    if not classes or fact.args.get("p_value", 1.0) >= SIGNIFICANT:
         return ""
     listed = ", ".join(f"{code(name, 40)} {value:.3f}" for name, value in classes)
     return f"{_shift(fact)}, {code(fact.args.get('layer', '?'))}: {listed}"
