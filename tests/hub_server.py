@@ -1,22 +1,42 @@
-"""A small server that speaks the routes of the Hub over real sockets, files in memory."""
+"""A Hub on this machine, over real sockets, its repositories in memory.
+
+The clients of huggingface_hub, transformers, datasets and evaluate run against it unmodified, with
+HF_ENDPOINT. It knows repositories with their history, branches and pull requests; private and
+gated ones; tokens that read or write; and faults on demand (`hub_faults`).
+
+Where it deviates from the documented Hub:
+- Ids have a namespace; there are no renamed repositories, so nothing redirects.
+- Large files (LFS by their suffix, not by .gitattributes) are served from the same address, without
+  a redirect to another host; there is no Xet (clients: HF_HUB_DISABLE_XET=1) and no upload in
+  several parts.
+- Lists come in one page, without Link or RateLimit headers; commits carry one date.
+- validate-yaml knows the rules that huggingface_hub and the documentation state (front matter is
+  YAML, model-index, licence, colours and SDK of a Space), not the Hub's lists of languages and
+  licences.
+- A gated repository refuses its files, not its description; nobody can ask for access.
+- No likes, settings, webhooks, collections, buckets, and no data-set viewer (datasets asks its
+  server only on huggingface.co).
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import contextlib
 import json
-import re
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-RESOLVE = re.compile(r"/(datasets/|spaces/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-API = re.compile(r"/api/(models|datasets|spaces)/([^/]+/[^/]+)(?:/(.*))?")
-LFS = re.compile(r"/(?:datasets/|spaces/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch")
+from hub_faults import Fault, Faults, reset
+from hub_repositories import Account, Refused, Repository
+from hub_routes import Request
+
+CHUNK = 7  # bytes of a trickle
 
 
 @dataclass
@@ -24,52 +44,103 @@ class Hub:
     """What the server holds.
 
     Attributes:
-        files: file contents by (kind and id, path).
-        gated: ids that need a token which nobody has.
+        address: for HF_ENDPOINT.
+        repositories: by `models/org/name`.
+        accounts: by token. "hf_secret" writes to the namespaces "someone" and "org".
+        blobs: uploaded large files by SHA-256.
+        faults: which requests fail.
         requests: (method, path) of each request, in order.
-        old: earlier commits by repository; they answer with the present files.
-        tokens: the tokens that came with them.
+        tokens: every token that came with a request.
     """
 
     address: str = ""
-    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
-    repos: set[str] = field(default_factory=set)
-    gated: set[str] = field(default_factory=set)
+    faults: Faults = field(default_factory=Faults)
     requests: list[tuple[str, str]] = field(default_factory=list)
-    old: dict[str, list[str]] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
+    lock: Any = field(default_factory=threading.RLock)
+    closing: threading.Event = field(default_factory=threading.Event)
 
-    def sha(self, repo: str) -> str:
-        """Return the repository's commit: a digest of its files."""
-        parts = sorted((p, c) for (r, p), c in self.files.items() if r == repo)
-        return hashlib.sha1(repr(parts).encode(), usedforsecurity=False).hexdigest()
+    def __post_init__(self) -> None:
+        self.accounts["hf_secret"] = Account("someone", "write", ("org",))
 
-    def info(self, repo: str) -> dict[str, Any]:
-        paths = sorted(path for (r, path) in self.files if r == repo)
-        name = repo.split("/", 1)[1]
-        return {
-            "id": name,
-            "modelId": name,
-            "sha": self.sha(repo),
-            "private": False,
-            "gated": False,
-            "disabled": False,
-            "tags": [],
-            "downloads": 0,
-            "likes": 0,
-            "siblings": [{"rfilename": path} for path in paths],
+    def repository(self, name: str) -> Repository:
+        """Return a repository (`models/org/name`), made where it is missing."""
+        with self.lock:
+            if name not in self.repositories:
+                self.repositories[name] = Repository(name)
+            return self.repositories[name]
+
+    def put(self, name: str, path: str, content: bytes) -> None:
+        """Commit a file to a repository (`models/org/name`), made where it is missing."""
+        with self.lock:
+            self.repository(name).commit({path: content}, f"Add {path}")
+
+    def files(self, name: str, revision: str = "main") -> dict[str, bytes]:
+        """Return the files of a repository by path; none where it is missing."""
+        with self.lock:
+            found = self.repositories.get(name)
+            return dict(found.at(revision).files) if found else {}
+
+    def sha(self, name: str, revision: str = "main") -> str:
+        """Return the repository's newest commit."""
+        return self.repositories[name].at(revision).oid
+
+    def environment(self, home: Path, token: str | None = None) -> dict[str, str]:
+        """Return the environment of a process that uses this Hub, with its caches in `home`."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+        own = {
+            "HF_ENDPOINT": self.address,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
         }
+        return kept | own | ({"HF_TOKEN": token} if token else {})
 
-    def put(self, repo: str, path: str, content: bytes) -> None:
-        """Put a file into a repository (`models/org/name`), making it where it is missing."""
-        self.repos.add(repo)
-        self.files[repo, path] = content
+
+@contextmanager
+def inside(hub: Hub, home: Path) -> Iterator[Hub]:
+    """Let huggingface_hub and datasets of this process use the Hub, with their caches in `home`.
+
+    They read the environment at import, so their constants are changed, and restored after.
+    """
+    from unittest.mock import patch
+
+    import datasets.config
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    changes = {
+        constants: {
+            "ENDPOINT": hub.address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_HUB_DISABLE_XET": True,
+            "HF_TOKEN_PATH": str(home / "token"),
+        },
+        datasets.config: {
+            "HF_ENDPOINT": hub.address,
+            "HUB_DATASETS_URL": hub.address + "/datasets/{repo_id}/resolve/{revision}/{path}",
+            "HF_HUB_OFFLINE": False,
+            "HF_DATASETS_CACHE": home / "datasets",
+        },
+    }
+    with contextlib.ExitStack() as stack:
+        for module, values in changes.items():
+            for name, value in values.items():
+                stack.enter_context(patch.object(module, name, value))
+        stack.callback(close_session)
+        yield hub
 
 
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    fault: Fault | None
+    body: bytes
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -77,39 +148,43 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._serve()
 
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def do_PUT(self) -> None:
-        self._serve()
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD
 
     def _serve(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.hub.requests.append((self.command, path))
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if token:
-            self.hub.tokens.add(token)
-        body = self._body()
-        if found := RESOLVE.fullmatch(path):
-            self._resolve((found[1] or "models/") + found[2], found[3], found[4])
-        elif found := LFS.fullmatch(path):
-            self._lfs(json.loads(body))
-        elif path.startswith("/blobs/"):
-            self.hub.blobs[path.removeprefix("/blobs/")] = body
-            self._send(200, b"")
-        elif path == "/api/repos/create":
-            self._create(json.loads(body))
-        elif path == "/api/whoami-v2":
-            self._json({"name": "someone", "type": "user", "auth": {}, "orgs": []})
-        elif path == "/api/validate-yaml":
-            self._json({"errors": [], "warnings": []})
-        elif found := API.fullmatch(path):
-            self._api(f"{found[1]}/{found[2]}", found[3] or "", body)
+        url = urlsplit(self.path)
+        self.body = self._body()
+        self.hub.requests.append((self.command, unquote(url.path)))
+        self.fault = self.hub.faults.next(f"{self.command} {unquote(self.path)}")
+        if self._fails():
+            return
+        try:
+            with self.hub.lock:
+                answer = self._request(url.path, parse_qs(url.query)).answer()
+        except Refused as refused:
+            headers = {"X-Error-Message": refused.message}
+            headers |= {"X-Error-Code": refused.code} if refused.code else {}
+            headers |= {"X-Repo-Commit": refused.commit} if refused.commit else {}
+            text = json.dumps({"error": refused.message}).encode()
+            answer = (refused.status, text, headers)
+        self._send(*answer)
+
+    def _fails(self) -> bool:
+        """Answer with the fault that comes in place of any work, if there is one."""
+        kind = self.fault.kind if self.fault else ""
+        if kind == "silence":
+            self.hub.closing.wait()
+            self.close_connection = True
+        elif kind == "502":
+            self._send(502, b"<html><h1>502 Bad Gateway</h1></html>", {"Content-Type": "text/html"})
+        elif kind == "412":
+            message = "A commit has happened since. Please refresh and try again."
+            self._send(412, b'{"error": "stale"}', {"X-Error-Message": message})
+        elif kind in ("429", "500"):
+            after = {"Retry-After": str(self.fault.retry_after)} if kind == "429" else {}
+            self._send(int(kind), b'{"error": "later"}', after)
         else:
-            self._missing("RepoNotFound", 401)
+            return False
+        return True
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -121,117 +196,54 @@ class _Handler(BaseHTTPRequestHandler):
             return b"".join(parts)
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-    def _resolve(self, repo: str, revision: str, path: str) -> None:
-        if repo in self.hub.gated:
-            self._missing("GatedRepo", 403)
-        elif repo not in self.hub.repos:
-            self._missing("RepoNotFound", 401)
-        elif not self._known(repo, revision):
-            self._missing("RevisionNotFound", 404)
-        elif (repo, path) not in self.hub.files:
-            self._missing("EntryNotFound", 404, commit=self.hub.sha(repo))
+    def _request(self, path: str, query: dict[str, list[str]]) -> Request:
+        wrong = self.fault is not None and self.fault.kind == "etag"
+        asked = self.headers.get("Range", "")
+        return Request(
+            self.hub, self.command, path, query, self.body, asked, self._account(), wrong
+        )
+
+    def _account(self) -> Account | None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not token:
+            return None
+        self.hub.tokens.add(token)
+        if token not in self.hub.accounts:
+            raise Refused(401, "", "Invalid credentials in Authorization header")
+        return self.hub.accounts[token]
+
+    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        kind = self.fault.kind if self.fault else ""
+        empty = self.command == "HEAD" or not content
+        if kind == "lost" or (kind == "reset" and empty):
+            self._end(reset_it=True)
+            return
+        with contextlib.suppress(OSError):  # the client may have gone
+            self.send_response(status)
+            for name, value in ({"Content-Length": str(len(content))} | headers).items():
+                self.send_header(name, value.encode("ascii", "replace").decode())
+            self.end_headers()
+            if self.command != "HEAD":
+                self._write(content, kind)
+
+    def _write(self, content: bytes, kind: str) -> None:
+        if kind in ("reset", "truncate"):
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            self._end(reset_it=kind == "reset")
+        elif kind == "trickle" and self.fault:
+            for start in range(0, len(content), CHUNK):
+                self.wfile.write(content[start : start + CHUNK])
+                self.wfile.flush()
+                if self.hub.closing.wait(self.fault.pause):
+                    break
         else:
-            content = self.hub.files[repo, path]
-            etag = hashlib.sha256(content).hexdigest()
-            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": self.hub.sha(repo)}
-            found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            if not found:
-                self._send(200, content, headers)
-                return
-            start, size = int(found[1]), len(content)
-            stop = min(int(found[2] or size - 1), size - 1)
-            headers["Content-Range"] = f"bytes {start}-{stop}/{size}"
-            self._send(206, content[start : stop + 1], headers)
-
-    def _known(self, repo: str, revision: str) -> bool:
-        return revision in ("", "main", self.hub.sha(repo), *self.hub.old.get(repo, ()))
-
-    def _api(self, repo: str, rest: str, body: bytes) -> None:
-        if repo in self.hub.gated:
-            self._missing("GatedRepo", 403)
-        elif repo not in self.hub.repos:
-            self._missing("RepoNotFound", 401)
-        elif rest.startswith("preupload/"):
-            files = json.loads(body)["files"]
-            self._json({"files": [self._upload_mode(file["path"]) for file in files]})
-        elif rest.startswith("commit/"):
-            self._commit(repo, body)
-        elif rest.startswith("tree/") or rest.startswith("paths-info/"):
-            self._json([self._entry(r, p) for (r, p) in sorted(self.hub.files) if r == repo])
-        elif rest == "" or rest.startswith("revision/"):
-            if not self._known(repo, rest.removeprefix("revision/")):
-                self._missing("RevisionNotFound", 404)
-            else:
-                self._json(self.hub.info(repo))
-        else:
-            self._missing("EntryNotFound", 404)
-
-    def _upload_mode(self, path: str) -> dict[str, Any]:
-        big = path.endswith((".safetensors", ".parquet"))
-        return {"path": path, "uploadMode": "lfs" if big else "regular", "shouldIgnore": False}
-
-    def _entry(self, repo: str, path: str) -> dict[str, Any]:
-        content = self.hub.files[repo, path]
-        oid = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-        return {"type": "file", "path": path, "size": len(content), "oid": oid}
-
-    def _lfs(self, wanted: dict[str, Any]) -> None:
-        objects = [
-            {
-                **item,
-                "authenticated": True,
-                "actions": {"upload": {"href": f"{self.hub.address}/blobs/{item['oid']}"}},
-            }
-            for item in wanted["objects"]
-        ]
-        self._json({"transfer": "basic", "objects": objects})
-
-    def _create(self, wanted: dict[str, Any]) -> None:
-        organization = wanted.get("organization")
-        name = f"{organization}/{wanted['name']}" if organization else wanted["name"]
-        repo = f"{wanted.get('type', 'model')}s/{name}"
-        known = repo in self.hub.repos
-        self.hub.repos.add(repo)
-        self._json({"url": f"{self.hub.address}/{name}"}, 409 if known else 200)
-
-    def _commit(self, repo: str, body: bytes) -> None:
-        before = self.hub.sha(repo)
-        for line in body.decode().splitlines():
-            item = json.loads(line)
-            value = item["value"]
-            if item["key"] == "file":
-                self.hub.files[repo, value["path"]] = base64.b64decode(value["content"])
-            elif item["key"] == "lfsFile":
-                self.hub.files[repo, value["path"]] = self.hub.blobs[value["oid"]]
-            elif item["key"] == "deletedFile":
-                del self.hub.files[repo, value["path"]]
-        self.hub.old.setdefault(repo, []).append(before)
-        oid = self.hub.sha(repo)
-        answer = {
-            "commitUrl": f"{self.hub.address}/{repo}/commit/{oid}",
-            "commitOid": oid,
-            "success": True,
-        }
-        if "create_pr=1" in self.path:
-            answer["pullRequestUrl"] = f"{self.hub.address}/{repo}/discussions/1"
-        self._json(answer)
-
-    def _missing(self, code: str, status: int, commit: str | None = None) -> None:
-        headers = {"X-Error-Code": code, "X-Error-Message": code}
-        if commit:
-            headers["X-Repo-Commit"] = commit
-        self._send(status, b"{}", headers)
-
-    def _json(self, answer: Any, status: int = 200) -> None:
-        self._send(status, json.dumps(answer).encode(), {"Content-Type": "application/json"})
-
-    def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(content))} | (headers or {})).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
             self.wfile.write(content)
+
+    def _end(self, reset_it: bool) -> None:
+        self.close_connection = True
+        if reset_it:
+            reset(self.connection)
 
 
 @contextmanager
@@ -240,12 +252,14 @@ def serve() -> Iterator[Hub]:
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
     hub.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield hub
     finally:
+        hub.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

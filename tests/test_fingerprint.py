@@ -12,42 +12,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from made_fingerprints import HEADER, made
 from resque import Fingerprint, resque_dist
 from resque.files import write_whole
-from resque.fingerprints import FILE_NAME, Counts, Header, Source
+from resque.fingerprint_file import FILE_NAME, pack
 from resque.sums import ClassSums
-
-HEADER = Header(
-    model="m",
-    model_revision=None,
-    weights="w",
-    layers=("a", "b"),
-    pooling=("mean", "mean"),
-    preprocessing="p",
-    dtype="float32",
-    labels="data",
-    corruption=None,
-    class_names=None,
-    sources=(),
-    counts=Counts(),
-)
-
-
-def made(rows, seed=0, source="d", **changes):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(1, 1, (100, 5))[rows]
-    labels = [int(row) % 3 for row in rows]
-    sums = {}
-    for layer in HEADER.layers:
-        sums[layer] = ClassSums(16)
-        sums[layer].add(x if layer == "a" else -2 * x, labels, np.asarray(rows))
-    header = replace(
-        HEADER,
-        sources=(Source(source, split=f"{min(rows)}-{max(rows)}"),),
-        counts=Counts(samples=len(rows), scored=len(rows), correct=1, loss_sum=0.5),
-        **changes,
-    )
-    return Fingerprint(header, sums)
 
 
 def arrays(fp, layer="a"):
@@ -133,7 +102,7 @@ def test_other_models_are_not_compared():
 
 
 def packed(fp):
-    tensors, metadata = fp._pack()
+    tensors, metadata = pack(fp.header, fp.sums)
     return tensors, json.loads(metadata["resque"])
 
 

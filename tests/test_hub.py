@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hub_repositories import Account
 from hub_server import serve
 from resque import estimate
 
@@ -30,24 +30,15 @@ def hub(digits):
             if path.is_file():
                 hub.put("spaces/org/resque", path.name, path.read_bytes())
         hub.put("models/org/gated", "config.json", b"{}")
-        hub.gated.add("models/org/gated")
+        hub.accounts["hf_other"] = Account("stranger")
+        hub.repository("models/org/gated").gated = True
         yield hub
-
-
-def environment(hub, tmp_path):
-    return {
-        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
-        "HF_ENDPOINT": hub.address,
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
 
 
 def call(hub, tmp_path, *arguments, **extra):
     return subprocess.run(
         [*RUN, *arguments],
-        env=environment(hub, tmp_path) | extra,
+        env=hub.environment(tmp_path / "home") | extra,
         capture_output=True,
         text=True,
         timeout=240,
@@ -62,7 +53,7 @@ def test_by_ids_and_publishing(hub, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "hf_secret" in hub.tokens
     assert "hf_secret" not in done.stdout + done.stderr
-    stored = hub.files["models/org/digits-resnet", "resque.safetensors"]
+    stored = hub.files("models/org/digits-resnet")["resque.safetensors"]
     assert b"hf_secret" not in stored
     assert json.loads(done.stdout)["address"].startswith(hub.address)
     done = call(
@@ -94,7 +85,7 @@ def test_what_is_not_there_or_not_allowed(hub, tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *map(" ".join, wrong)],
-        env=environment(hub, tmp_path) | {"HF_TOKEN": "hf_secret"},
+        env=hub.environment(tmp_path / "home") | {"HF_TOKEN": "hf_other"},
         capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     said = done.stderr.split("\nexit 1\n")
@@ -102,7 +93,7 @@ def test_what_is_not_there_or_not_allowed(hub, tmp_path):
     for words, sentence in zip(wrong.values(), said, strict=False):
         assert re.search(words, sentence), sentence
     assert "Traceback" not in done.stderr
-    assert "hf_secret" not in done.stderr
+    assert "hf_other" not in done.stderr
 
 
 def test_the_metric_by_its_id(hub, tmp_path):
@@ -113,7 +104,8 @@ def test_the_metric_by_its_id(hub, tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=environment(hub, tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=240,
+        env=hub.environment(tmp_path / "home"), cwd=tmp_path,
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert "'resque_task': 0.0" in done.stdout, done.stderr
 
@@ -134,7 +126,8 @@ def test_publishing_where_nothing_listens(hub, tmp_path, digits):
     model, data = digits
     done = call(
         hub, tmp_path, "fingerprint", "--model", model, "--dataset", f"{data}#test[:60]",
-        "--push-to-hub", "org/digits-resnet", HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN="hf_x",
+        "--push-to-hub", "org/digits-resnet",
+        HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN="hf_secret",
     )  # fmt: skip
     assert done.returncode == 1
     assert "'org/digits-resnet'" in done.stderr

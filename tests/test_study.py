@@ -69,10 +69,10 @@ def test_what_is_not_installed_is_told_before_anything_else(monkeypatch):
     monkeypatch.setattr(
         study_config.importlib.util,
         "find_spec",
-        lambda name: None if name in ("jinja2", "codecarbon") else real(name),
+        lambda name: None if name in ("jsonschema", "codecarbon") else real(name),
     )
     with pytest.raises(
-        ImportError, match=r"needs codecarbon, jinja2: pip install 'resque\[study\]'"
+        ImportError, match=r"needs codecarbon, jsonschema: pip install 'resque\[study\]'"
     ):
         parse_study(CONFIG % ("m", "d"))
 

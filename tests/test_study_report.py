@@ -20,9 +20,10 @@ from resque.cost_figure import points_of
 from resque.errors import UsageError
 from resque.ledger import FAILED, Ledger
 from resque.records import Methods
+from resque.rendering import escape_markdown
 from resque.study_analysis import ALL, Comparison, Scope, analyse
 from resque.study_figures import plot_costs, plot_layers, plot_predictors
-from resque.study_report import escape_markdown, write_report
+from resque.study_report import write_report
 from resque.study_values import all_values
 from resque.study_words import facts, findings, verdict
 

@@ -1,4 +1,4 @@
-"""Write src/resque/cost_record.schema.json from the dataclasses of `resque.records`.
+"""Write the JSON schemas of cost records and of a ledger's entries from their dataclasses.
 
 Needs pydantic, which codecarbon brings. Descriptions are the dataclasses' docstrings.
 
@@ -14,14 +14,15 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from resque import records
+from resque import ledger, records
 
-TARGET = Path(__file__).resolve().parents[1] / "src" / "resque" / "cost_record.schema.json"
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "resque"
 
 
 def describe(name: str, schema: dict[str, Any]) -> None:
     """Add the descriptions of a dataclass and its fields to its schema."""
-    text = getattr(records, name).__doc__
+    kind = getattr(records, name, None) or getattr(ledger, name)
+    text = kind.__doc__
     first, _, listed = text.partition("Attributes:\n")
     schema["description"] = " ".join(first.split())
     schema["additionalProperties"] = False
@@ -30,14 +31,21 @@ def describe(name: str, schema: dict[str, Any]) -> None:
         schema["properties"][found[1]]["description"] = " ".join(found[2].split())
 
 
-def main() -> None:
-    """Write the file."""
-    schema = TypeAdapter(records.CostRecord).json_schema()
+def write(kind: type[Any], file: str) -> None:
+    """Write the schema of a dataclass."""
+    schema = TypeAdapter(kind).json_schema()
     for name, part in schema["$defs"].items():
         describe(name, part)
-    describe("CostRecord", schema)
+    describe(kind.__name__, schema)
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-    TARGET.write_text(json.dumps(schema, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+    (PACKAGE / file).write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Write the files."""
+    write(records.CostRecord, "cost_record.schema.json")
+    write(ledger.Entry, "ledger_entry.schema.json")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 from resque.columns import Columns, LabelUse, find_columns
 from resque.errors import ResqueError, UsageError, explain
+from resque.hub import limit_requests
 from resque.sampling import draw_rows
 from resque.sums import Ints
 
@@ -164,6 +165,8 @@ def _load(spec: DataSpec, streaming: bool, token: str | None) -> Any:
             return _load_file(path, streaming)
         if not path.exists() and (path.is_absolute() or spec.path.startswith((".", "~"))):
             raise ResqueError(f"there is no folder or file {spec.path!r}")
+        if not path.exists():
+            limit_requests()
         return datasets.load_dataset(
             str(path) if path.exists() else spec.path,
             spec.config,

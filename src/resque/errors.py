@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 
 class ResqueError(ValueError):
@@ -33,7 +35,7 @@ def near(name: str, known: Iterable[str], n: int = 5) -> list[str]:
 
 
 def explain(error: BaseException, kind: str, name: str) -> ResqueError:
-    """Return the error to raise instead of one from loading a model or data set.
+    """Return the error to raise instead of one from loading or writing a model or data set.
 
     Args:
         error: what the library raised.
@@ -44,6 +46,8 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
     names = {type(e).__name__ for e in chain}
     text = " ".join(str(e) for e in chain)
     where = f"{kind} {name!r}"
+    if own := [e for e in chain if isinstance(e, ResqueError)]:
+        return ResqueError(f"{where}: {own[0]}")
     if "GatedRepoError" in names or "access a gated repo" in text:
         return ResqueError(f"{where} is gated: ask for access on its page, then {_LOGIN}")
     if names & {"RevisionNotFoundError"} or "is not a valid git identifier" in text:
@@ -57,22 +61,73 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
             f"{where} runs code of its own. Read that code; if you trust it, add "
             "--trust-remote-code (trust_remote_code=True) and pin a revision with @REVISION"
         )
-    if names & {
-        "OfflineModeIsEnabled",
-        "LocalEntryNotFoundError",
-        "ConnectError",
-        "ConnectionError",
-    }:
+    if (refused := _explain_status(chain, where)) is not None:
+        return refused
+    if names & _UNREACHED:
         return ResqueError(
             f"{where} is not a folder here, not in the cache, and the Hub cannot be reached "
             "(is HF_HUB_OFFLINE set?)"
         )
-    if "LocalTokenNotFoundError" in names or "401" in text or "403" in text:
+    if is_lost(error):
+        return ResqueError(
+            f"{where}: the connection to the Hub broke off before its answer was here "
+            f"({first_line(chain[0])}). Try again"
+        )
+    if "LocalTokenNotFoundError" in names:
         return ResqueError(f"{where}: the Hub refuses ({first_line(chain[0])}); {_LOGIN}")
     return ResqueError(f"{where} cannot be loaded or written: {first_line(chain[0])}")
 
 
+def _explain_status(chain: list[BaseException], where: str) -> ResqueError | None:
+    """Return the error for an answer of the Hub that refuses, if there is one."""
+    response = response_of(chain[0])
+    status = response.status_code if response is not None else 200
+    said = first_line(chain[0])
+    if status == 403 and "create_pr=1" in response.headers.get("X-Error-Message", ""):
+        return ResqueError(
+            f"{where} is not yours to write to. Ask its owner with a pull request: --create-pr "
+            "(create_pr=True)"
+        )
+    if status in (401, 403):
+        return ResqueError(f"{where}: the Hub refuses ({said}); {_LOGIN}")
+    if status == 412:
+        return ResqueError(f"{where}: somebody else wrote to it at the same time. Try again")
+    if status == 429:
+        return ResqueError(f"{where}: too many requests for the Hub. Try again later")
+    if status >= 500:
+        return ResqueError(f"{where}: the Hub fails (HTTP {status}). Try again later")
+    return None
+
+
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
+_UNREACHED = {
+    "OfflineModeIsEnabled",
+    "LocalEntryNotFoundError",
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionError",
+}
+_LOST = {"NetworkError", "RemoteProtocolError", "TimeoutException"}
+
+
+def response_of(error: BaseException) -> Any:
+    """Return the Hub's answer that an error comes from, or None."""
+    found = (getattr(e, "response", None) for e in _chain(error))
+    return next((x for x in found if hasattr(x, "status_code")), None)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether a connection ended before its answer was whole."""
+    return any(_LOST & {t.__name__ for t in type(e).__mro__} for e in _chain(error))
+
+
+def printable(text: str) -> str:
+    r"""Return a text without characters that steer a terminal; these are spelled out.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda m: repr(m[0])[1:-1], text)
 
 
 def _chain(error: BaseException | None) -> Iterable[BaseException]:

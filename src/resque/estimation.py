@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from resque.errors import ResqueError, UsageError
-from resque.fingerprints import FILE_NAME, Fingerprint
+from resque.fingerprint_file import FILE_NAME, FOLDER_NAME
+from resque.fingerprints import Fingerprint
 from resque.indices import check_task_options, resque_task
 from resque.labels import ClassMap
 from resque.measurement import (
@@ -27,6 +28,7 @@ from resque.report import LayerResult, Report, Side
 from resque.shifts import Corruption, check_fits, parse_corruption
 
 if TYPE_CHECKING:
+    from resque.fingerprint_header import Header
     from resque.layers import Layer
     from resque.models import Model
     from resque.representations import Times
@@ -75,6 +77,7 @@ def estimate(
     original: Any = None,
     shifted: Any = None,
     *,
+    name: str | None = None,
     task: Any = None,
     corruption: Corruption | str | None = None,
     layers: Sequence[str | int] | str | int | None = None,
@@ -90,6 +93,8 @@ def estimate(
         original: the data that the model was made for: `ID_OR_FOLDER[@REVISION][:CONFIG]
             [#SPLIT]`, a `datasets` object, or its `Fingerprint` (or a folder or repository that
             holds one). None takes the fingerprint beside the model's weights.
+        name: of the fingerprint, where there are several beside the weights (or in the folder or
+            repository that `original` names).
         shifted: the new data. None with a corruption takes the corrupted original data.
         task: instead of both: the new task's labelled data.
         corruption: "NAME:LEVEL", applied to each sample of the shifted data.
@@ -113,7 +118,7 @@ def estimate(
     if task is not None:
         return _estimate_task(loaded, task, layers, init, embedding, n_init, use)
     noise = _corruption(corruption, use)
-    known = _find_fingerprint(original, loaded, use)
+    known = _find_fingerprint(original, name, loaded, use)
     if known is None:
         return _estimate_from_data(loaded, original, shifted, noise, layers, use)
     return _estimate_from_fingerprint(loaded, known, original, shifted, noise, layers, use)
@@ -158,8 +163,9 @@ def _estimate_from_fingerprint(
     if shifted is None:
         raise UsageError("a corruption needs data: give shifted=, or the original data itself")
     header, given = known.header, use
+    _check_weights(header, model)  # before the pass, not after it
     groups = known.sums[header.layers[0]].n_groups
-    use = replace(use, labels=header.labels, groups=groups)
+    use = replace(use, labels=header.labels, groups=groups, clip_norm=header.clip_norm)
     asked = use.pooling == "auto" and header.pooling[0] in POOLINGS
     pooling = header.pooling[0] if asked else use.pooling
     chosen = choose_layers(model, layers or header.layers, pooling)
@@ -178,6 +184,23 @@ def _estimate_from_fingerprint(
     command = command_line(model.name, model.revision, words, layers, given)
     sides = [before, _side("shifted", after)]
     return _report(model, sides, results, [after.times], use, notes, command)
+
+
+def _check_weights(header: Header, model: Model) -> None:
+    """Raise ResqueError where a fingerprint is of other weights than a model's."""
+    if header.weights == model.weights:
+        return
+    theirs, ours = (
+        f"{name}@{revision}" if revision else f"{weights} (of {name})"
+        for name, revision, weights in (
+            (header.model, header.model_revision, header.weights),
+            (model.name, model.revision, model.weights),
+        )
+    )
+    raise ResqueError(
+        f"the fingerprint is of different model weights: {theirs}; the model has {ours}. Take the "
+        "model at the fingerprint's revision, or give the original data"
+    )
 
 
 def _compare(
@@ -295,13 +318,17 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _find_fingerprint(original: Any, model: Model, use: Options) -> Fingerprint | None:
+def _find_fingerprint(
+    original: Any, name: str | None, model: Model, use: Options
+) -> Fingerprint | None:
     """Return the fingerprint that `original` is or names, or None where it is data."""
     if isinstance(original, Fingerprint):
         return original
     if original is None:
         try:
-            return Fingerprint.from_pretrained(model.name, revision=model.revision, token=use.token)
+            return Fingerprint.from_pretrained(
+                model.name, name=name, revision=model.revision, token=use.token
+            )
         except ResqueError as error:
             raise ResqueError(
                 f"no original data is given, and there is no fingerprint beside the model: {error}"
@@ -309,23 +336,26 @@ def _find_fingerprint(original: Any, model: Model, use: Options) -> Fingerprint 
     if not isinstance(original, str | Path):
         return None
     path = Path(original).expanduser()
-    if path.suffix == ".safetensors" or (path / FILE_NAME).is_file():
-        return Fingerprint.from_pretrained(path)
+    holds = (path / FILE_NAME).is_file() or any((path / FOLDER_NAME).glob("*.safetensors"))
+    if path.suffix == ".safetensors" or holds:
+        return Fingerprint.from_pretrained(path, name=name)
     if path.exists() or any(mark in str(original) for mark in ":#"):
         return None
-    return _published(str(original), use)
+    return _published(str(original), name, use)
 
 
-def _published(name: str, use: Options) -> Fingerprint | None:
+def _published(original: str, name: str | None, use: Options) -> Fingerprint | None:
     """Return the fingerprint of a model repository of that name, if there is one."""
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-
-    repo, _, revision = name.partition("@")
-    if repo.count("/") > 1 or repo.startswith((".", "/", "~")) or HF_HUB_OFFLINE:
+    repo, _, revision = original.partition("@")
+    if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
         return None
     try:
-        return Fingerprint.from_pretrained(repo, revision=revision or None, token=use.token)
+        return Fingerprint.from_pretrained(
+            repo, name=name, revision=revision or None, token=use.token
+        )
     except ResqueError:
+        if name is not None:
+            raise
         return None
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from resque.errors import ResqueError
-from resque.fingerprints import Fingerprint, Header, Source
+from resque.fingerprint_header import Header, Source
+from resque.fingerprints import Fingerprint
 from resque.labels import ClassMap, map_classes
 from resque.options import Options
 from resque.shifts import Corruption
@@ -169,6 +170,7 @@ def measure(
         labels=labels,
         corruption=corruption,
         groups=use.groups,
+        clip_norm=use.clip_norm,
         settings=use.settings,
     )
     for reason in part.bad[:5]:
@@ -187,6 +189,7 @@ def measure(
         sources=(_source(data, use),),
         counts=part.counts,
         versions=library_versions(),
+        clip_norm=use.clip_norm,
     )
     return Measured(Fingerprint(header, part.sums), data, classes, part.times)
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from resque.errors import ResqueError, UsageError, explain, first_line
+from resque.hub import limit_requests
 from resque.labels import real_names
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
@@ -163,6 +164,8 @@ def _load_module(source: str, revision: str | None, trust: bool, token: str | No
         raise ResqueError(f"{source} holds no config.json: it is not a transformers model")
     if not local.exists() and (local.is_absolute() or source.startswith((".", "~"))):
         raise ResqueError(f"there is no model folder {source!r}")
+    if not local.exists():
+        limit_requests()
     with _quiet():
         try:
             config = transformers.AutoConfig.from_pretrained(source, **options)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from resque.errors import UsageError, near
-from resque.fingerprints import GROUPS
+from resque.fingerprint_header import GROUPS
 
 if TYPE_CHECKING:
     from resque.representations import Settings
@@ -26,6 +27,8 @@ class Options:
         labels: "data", "predicted", or "auto": the data's where every side has them, else the
             model's predictions on every side.
         groups: random groups a class, for the error; fewer make a smaller fingerprint.
+        clip_norm: longer representations are shortened to this Euclidean norm, which noise for
+            privacy needs; a fingerprint's is taken on from it.
         max_samples: draw so many rows at random.
         input_columns: one column, or two for a pair of texts; found where None.
         label_column: found where None.
@@ -45,6 +48,7 @@ class Options:
     pooling: str = "auto"
     labels: str = "auto"
     groups: int = GROUPS
+    clip_norm: float | None = None
     max_samples: int | None = None
     input_columns: Sequence[str] | None = None
     label_column: str | None = None
@@ -65,6 +69,8 @@ class Options:
             raise UsageError(f"labels is {self.labels!r}; expected one of {', '.join(LABELS)}")
         if self.groups < 2:
             raise UsageError(f"groups is {self.groups}; the error needs at least 2")
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise UsageError(f"clip_norm is {self.clip_norm}; expected a number above 0")
         if self.seed < 0:
             raise UsageError(f"seed is {self.seed}; expected at least 0")
 

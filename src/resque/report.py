@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resque.files import write_whole
-from resque.fingerprints import Counts
+from resque.fingerprint_header import Counts
 from resque.indices import Score
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from torch import Tensor
 from resque.batches import Batch, Batches, make_encoder
 from resque.data import Data
 from resque.errors import ResqueError, UsageError
-from resque.fingerprints import GROUPS, Counts
+from resque.fingerprint_header import GROUPS, Counts
 from resque.labels import ClassMap
 from resque.layers import Layer, Taps
 from resque.models import Model
 from resque.processes import fit_memory, on_all, rank_and_world
 from resque.shifts import Corruption, check_fits
-from resque.sums import ClassSums, Ints, Label
+from resque.sums import ClassSums, Ints, Label, clip
 
 WORKERS_FROM = 2_000  # rows below which starting data-loader workers costs more than they save
 
@@ -116,6 +116,7 @@ def sum_representations(
     labels: str = "data",
     corruption: Corruption | None = None,
     groups: int = GROUPS,
+    clip_norm: float | None = None,
     settings: Settings | None = None,
 ) -> Part:
     """Run the model once over the data and sum the representations of each class.
@@ -130,6 +131,7 @@ def sum_representations(
         labels: "data", or "predicted" for the model's predictions in place of labels.
         corruption: applied to each sample before the processor.
         groups: random groups a class.
+        clip_norm: longer vectors are shortened to this Euclidean norm; None for no limit.
         settings: how it runs.
 
     Raises:
@@ -146,7 +148,8 @@ def sum_representations(
             part.bad += out.batch.bad
             keys = _keys(out, classes, labels)
             for name, vectors in out.vectors.items():
-                part.sums[name].add(vectors, keys, out.batch.indices)
+                kept = vectors if clip_norm is None else clip(vectors, clip_norm)
+                part.sums[name].add(kept, keys, out.batch.indices)
         return part
 
     total = _add_parts(on_all(lambda: fit_memory(run, settings.batch_size)))

@@ -16,7 +16,7 @@ from resque.retrain_options import RetrainOptions, make_retrain_options
 from resque.shifts import parse_corruption
 
 SCHEMA_FILE = "study.schema.json"
-EXTRA = ("codecarbon", "jinja2", "jsonschema", "matplotlib", "yaml")
+EXTRA = ("codecarbon", "jsonschema", "matplotlib")
 # What the study itself decides, or what would make one cell's cost another's.
 NOT_OPTIONS = frozenset({
     "target_accuracy", "target_recovery", "original", "strategy", "corruption", "eval_split",

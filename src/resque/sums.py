@@ -39,6 +39,22 @@ def group_of(indices: Ints, n_groups: int) -> Ints:
     return np.asarray(z % np.uint64(n_groups), np.int64)
 
 
+def clip(vectors: NDArray[Any], norm: float) -> Floats:
+    """Shorten the rows that are longer than a norm to it.
+
+    Args:
+        vectors: (N, D) of any float dtype.
+        norm: Euclidean norm, above 0.
+
+    >>> clip(np.array([[3.0, 4.0], [0.3, 0.4]]), 1.0)
+    array([[0.6, 0.8],
+           [0.3, 0.4]])
+    """
+    rows: Floats = vectors.astype(np.float64)
+    sizes = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows * (norm / np.maximum(sizes, norm)), np.float64)
+
+
 @dataclass
 class ClassSums:
     """Counts and sum vectors for each class and group, filled by batch; two of them add.

@@ -53,14 +53,26 @@ def _explain(error: Exception) -> int:
 
 
 def _tell(text: str, code: int) -> int:
-    print(f"resque: {text}", file=sys.stderr)
+    from resque.errors import printable
+
+    print(f"resque: {printable(text)}", file=sys.stderr)
     return code
 
 
 def _command() -> Any:
     import typer
 
-    from resque.cli import demo, estimate, fingerprint, forecast, metric, retrain, study
+    from resque.cli import (
+        card,
+        demo,
+        estimate,
+        fingerprint,
+        forecast,
+        ledger,
+        metric,
+        retrain,
+        study,
+    )
 
     app = typer.Typer(
         name="resque",
@@ -81,10 +93,12 @@ def _command() -> Any:
 
     app.command("estimate", epilog=estimate.EXAMPLES)(estimate.estimate)
     app.add_typer(fingerprint.app, name="fingerprint")
+    app.add_typer(ledger.app, name="ledger")
     app.add_typer(metric.app, name="metric")
     app.command("retrain", epilog=retrain.EXAMPLES)(retrain.retrain)
     app.command("forecast", epilog=forecast.EXAMPLES)(forecast.forecast)
     app.command("study", epilog=study.EXAMPLES)(study.study)
+    app.command("card", epilog=card.EXAMPLES)(card.card)
     app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
     return typer.main.get_command(app)
 

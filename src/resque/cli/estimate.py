@@ -33,6 +33,10 @@ def estimate(
             "the fingerprint beside the model's weights."
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Of the published fingerprint, where there are several."),
+    ] = None,
     shifted: Annotated[str | None, typer.Option(help="The new data.")] = None,
     task: Annotated[str | None, typer.Option(help="A new task's labelled data.")] = None,
     corruption: o.Corruption = None,
@@ -61,6 +65,7 @@ def estimate(
         model,
         original,
         shifted,
+        name=name,
         task=task,
         corruption=corruption,
         layers=layer or None,

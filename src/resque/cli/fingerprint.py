@@ -51,6 +51,23 @@ def make(
     push_to_hub: Annotated[
         str | None, typer.Option(help="Also upload it to this model repository.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Tells several apart: writes resque/NAME.safetensors instead."),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch to upload to, made where it is missing.")
+    ] = None,
+    create_pr: o.CreatePr = False,
+    private: o.Private = False,
+    min_class_count: Annotated[
+        int, typer.Option(help="Upload no sum over fewer samples of a class.")
+    ] = 5,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="Upload with noise for (ε, δ)-privacy; needs --clip-norm."),
+    ] = None,
+    delta: Annotated[float, typer.Option(help="Of that noise.")] = 1e-5,
     corruption: o.Corruption = None,
     layer: o.Layers = None,
     as_json: o.Json = False,
@@ -65,13 +82,17 @@ def make(
     o.prepare(as_json)
     from resque.estimation import fingerprint
     from resque.files import check_folder
-    from resque.fingerprints import check_repo_id
+    from resque.fingerprint_file import file_of
+    from resque.hub import check_repo_id
     from resque.processes import is_main_process
 
     if output:
         check_folder(output)  # before the pass, not after it
+    file_of(name)
     if push_to_hub:
         check_repo_id(push_to_hub)
+    elif epsilon is not None:
+        raise UsageError("--epsilon is for what is uploaded: it needs --push-to-hub")
     made = fingerprint(
         model,
         dataset,
@@ -82,8 +103,19 @@ def make(
     )
     if not is_main_process():
         return
-    path = made.save_pretrained(output) if output else None
-    address = made.push_to_hub(push_to_hub) if push_to_hub else None
+    path = made.save_pretrained(output, name=name) if output else None
+    address = None
+    if push_to_hub:
+        address = made.push_to_hub(
+            push_to_hub,
+            name=name,
+            revision=revision,
+            create_pr=create_pr,
+            private=private or None,
+            min_class_count=min_class_count,
+            epsilon=epsilon,
+            delta=delta,
+        )
     _show(made, path, address, as_json)
 
 

@@ -35,6 +35,10 @@ Labels = Annotated[
 Groups = Annotated[
     int, typer.Option(help="Random groups a class, for the error; fewer make a smaller file.")
 ]
+ClipNorm = Annotated[
+    float | None,
+    typer.Option(help="Shorten longer representations to this norm; noise for privacy needs it."),
+]
 MaxSamples = Annotated[int | None, typer.Option(help="Draw so many samples at random.")]
 InputColumns = Annotated[
     list[str] | None,
@@ -71,6 +75,10 @@ Corruption = Annotated[
         "gain, low_pass. What a level is: `python -c 'import resque.shifts as s; help(s)'`."
     ),
 ]
+CreatePr = Annotated[
+    bool, typer.Option("--create-pr", help="Ask for it in a pull request instead.")
+]
+Private = Annotated[bool, typer.Option("--private", help="Make a new repository a private one.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
@@ -92,6 +100,7 @@ def pass_options(
     input_column: InputColumns = None,
     max_samples: MaxSamples = None,
     groups: Groups = 16,
+    clip_norm: ClipNorm = None,
     streaming: Streaming = False,
     seed: Seed = 0,
     batch_size: BatchSize = "32",
@@ -109,6 +118,7 @@ def pass_options(
         "input_columns": input_column or None,
         "max_samples": max_samples,
         "groups": groups,
+        "clip_norm": clip_norm,
         "streaming": streaming,
         "seed": seed,
         "batch_size": batch_size_of(batch_size),
@@ -153,7 +163,7 @@ def prepare(as_json: bool, notes: bool = False) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("resque: %(message)s"))
+    handler.setFormatter(_Plain("resque: %(message)s"))
     logger = logging.getLogger("resque")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO if as_json or notes else logging.WARNING)
@@ -167,14 +177,31 @@ def prepare(as_json: bool, notes: bool = False) -> None:
 def _warn(message: Any, category: type[Warning], filename: str, *_: Any) -> None:
     """Tell our own warnings; a library's are of no use to who runs a command."""
     if "resque" in filename or issubclass(category, UserWarning):
-        print(f"resque: warning: {message}", file=sys.stderr)
+        from resque.errors import printable
+
+        print(f"resque: warning: {printable(str(message))}", file=sys.stderr)
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        from resque.errors import printable
+
+        return printable(super().format(record))
 
 
 def show(renderables: list[Any]) -> None:
-    """Print tables and lines on stdout."""
+    """Print tables and lines on stdout, and nothing of them that steers a terminal."""
     from rich.console import Console
+    from rich.segment import Segment
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    from resque.errors import printable
+
+    class Plain(Console):
+        def render(self, *what: Any, **more: Any) -> Any:
+            for part in super().render(*what, **more):
+                yield part if part.control else Segment(printable(part.text), part.style)
+
+    console = Plain(highlight=False, width=None if sys.stdout.isatty() else 110)
     for part in renderables:
         console.print(part)
 
