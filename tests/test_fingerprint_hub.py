@@ -386,8 +386,9 @@ def test_the_owner_publishes_with_noise_and_a_stranger_measures(hub, digits, cap
     assert "it has the fingerprints digits" in capsys.readouterr().err
 
 
-def test_flags_that_ask_for_nothing(hub, capsys):
-    make = ["fingerprint", "--model", "m", "--dataset", "d", "--output", "x"]
+def test_flags_that_ask_for_nothing(hub, tmp_path, capsys):
+    output = tmp_path / "x"
+    make = ["fingerprint", "--model", "m", "--dataset", "d", "--output", str(output)]
     for flags, words in (
         (["--epsilon", "1"], "--push-to-hub"),
         (["--name", "../x"], "name is"),
@@ -395,3 +396,4 @@ def test_flags_that_ask_for_nothing(hub, capsys):
     ):
         assert cli.run([*make, *flags]) == 2
         assert words in capsys.readouterr().err
+    assert not output.exists()

@@ -330,6 +330,7 @@ def _commit(
 
 def _make(api: HfApi, target: Target) -> None:
     repo_id, kind, revision = target.repo_id, target.kind, target.revision
-    api.create_repo(repo_id, repo_type=kind, private=target.private, exist_ok=True)
+    sdk = "gradio" if kind == "space" else None
+    api.create_repo(repo_id, repo_type=kind, private=target.private, space_sdk=sdk, exist_ok=True)
     if revision and not revision.startswith("refs/"):
         api.create_branch(repo_id, repo_type=kind, branch=revision, exist_ok=True)
