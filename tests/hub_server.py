@@ -139,6 +139,8 @@ def inside(hub: Hub, home: Path) -> Iterator[Hub]:
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # headers and body go together: 40 ms less a request
     fault: Fault | None
     body: bytes
 

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
+import resque
 from hub_repositories import Account
-from hub_server import serve
-from resque import estimate
+from hub_server import inside, serve
+from resque import cli, estimate
 
 RUN = [sys.executable, "-c", "from resque.cli import main; main()"]
-METRIC = Path(__file__).parents[1] / "metrics" / "resque"
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,6 @@ def hub(digits):
             hub.put("models/org/digits-resnet", path.name, path.read_bytes())
         for path in Path(data).iterdir():
             hub.put("datasets/org/digits", path.name, path.read_bytes())
-        for path in METRIC.iterdir():
-            if path.is_file():
-                hub.put("spaces/org/resque", path.name, path.read_bytes())
         hub.put("models/org/gated", "config.json", b"{}")
         hub.accounts["hf_other"] = Account("stranger")
         hub.repository("models/org/gated").gated = True
@@ -96,18 +94,31 @@ def test_what_is_not_there_or_not_allowed(hub, tmp_path):
     assert "hf_other" not in done.stderr
 
 
-def test_the_metric_by_its_id(hub, tmp_path):
+def test_the_metric_pushed_and_loaded_then_offline(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with inside(hub, tmp_path / "push"):
+        assert cli.run(["metric", "push", "org/resque"]) == 0
+        api = HfApi()
+        assert [x.id for x in api.list_spaces(filter="metric")] == ["org/resque"]
+        assert list(api.list_spaces(filter="comparison")) == []
+        assert cli.run(["metric", "push", "org/other"]) == 2
+    files = hub.files("spaces/org/resque")
+    assert files["requirements.txt"].startswith(f"resque=={resque.__version__}\n".encode())
+    assert {"resque.py", "app.py", "README.md"} <= set(files)
     code = (
         "import evaluate, numpy as np\n"
         "metric = evaluate.load('org/resque', 'task')\n"
         "print(metric.compute(predictions=np.eye(4)[[0, 0, 1, 1]], references=[0, 0, 1, 1]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=hub.environment(tmp_path / "home"), cwd=tmp_path,
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert "'resque_task': 0.0" in done.stdout, done.stderr
+    offline = {"HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
+    for extra in ({}, offline):
+        hub.requests.clear()
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=hub.environment(tmp_path / "home") | extra,
+            cwd=tmp_path, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert "'resque_task': 0.0" in done.stdout, done.stderr
+        assert bool(hub.requests) == (not extra)
 
 
 def test_a_stream_gives_what_a_folder_gives(hub, digits, tmp_path):

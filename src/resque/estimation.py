@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from resque.errors import ResqueError, UsageError
 from resque.fingerprint_file import FILE_NAME, FOLDER_NAME
 from resque.fingerprints import Fingerprint
+from resque.hub import is_silent
 from resque.indices import check_task_options, resque_task
 from resque.labels import ClassMap
 from resque.measurement import (
@@ -353,8 +354,8 @@ def _published(original: str, name: str | None, use: Options) -> Fingerprint | N
         return Fingerprint.from_pretrained(
             repo, name=name, revision=revision or None, token=use.token
         )
-    except ResqueError:
-        if name is not None:
+    except ResqueError as error:
+        if name is not None or is_silent(error):
             raise
         return None
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from resque.errors import ResqueError, first_line
 from resque.files import write_whole
-from resque.fingerprint_header import Counts, Header, Noise, Source
+from resque.fingerprint_header import Header
 from resque.hub import check_name
+from resque.records import read_as
 from resque.sums import ClassSums, Label
 
 FILE_NAME = "resque.safetensors"
@@ -132,15 +133,12 @@ def _unpack(raw: dict[str, Any], arrays: dict[str, Any]) -> tuple[Header, dict[s
         raise ResqueError(
             f"format version {version}; this resque reads up to {FORMAT_VERSION}. Upgrade resque"
         )
-    optional = ("clip_norm", "noise")  # later than format version 1
-    known = {f.name: raw[f.name] for f in fields(Header) if f.name in raw or f.name not in optional}
-    for name in ("layers", "pooling"):
-        known[name] = tuple(known[name])
-    known["class_names"] = tuple(known["class_names"]) if known["class_names"] else None
-    known["sources"] = tuple(Source(**source) for source in known["sources"])
-    known["counts"] = Counts(**known["counts"])
-    known["noise"] = Noise(**known["noise"]) if known.get("noise") else None
-    header = Header(**known)
+    later = {"clip_norm": None, "noise": None}  # than format version 1
+    names = {f.name for f in fields(Header)}
+    known = later | {name: value for name, value in raw.items() if name in names}
+    header: Header = read_as(Header, known, "damaged header")
+    if not header.layers or len(header.pooling) != len(header.layers):
+        raise ResqueError(f"{len(header.layers)} layers with {len(header.pooling)} poolings")
     sums = {}
     for i, layer in enumerate(header.layers):
         labels = raw["classes"][layer]

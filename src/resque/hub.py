@@ -81,6 +81,7 @@ def limit_requests() -> None:
     """
     from huggingface_hub.utils import _http
 
+    _Watch.since = None  # what was not answered before is another story
     if getattr(_http, "_GLOBAL_CLIENT_FACTORY", None) is _http.default_client_factory:
         _http.set_client_factory(_limited_client)
 
@@ -97,31 +98,44 @@ def _limited_client() -> Any:
     return client
 
 
+def is_silent(error: ResqueError) -> bool:
+    """Whether the Hub did not answer, so that there is no use in asking it for something else."""
+    return isinstance(error.__cause__, _Ended)
+
+
+class _Ended(ResqueError):
+    """An exchange that was ended here; its text names no repository."""
+
+
 class _Watch:
     """Ends what the client itself would go on with: silence, long waits, a trickle."""
 
+    since: float | None = None  # when the first request was sent that is not answered
+    last = 0.0  # when the last one was sent
+
     def __init__(self, library: Any) -> None:
         self._library = library
-        self._since: float | None = None  # of the first request without an answer
-        self._last = 0.0  # request
 
-    def before(self, _: Any) -> None:
+    def before(self, request: Any) -> None:
+        limits = request.extensions.get("timeout", {})
+        for kind, seconds in limits.items():  # huggingface_hub asks for a minute where it retries
+            limits[kind] = min(seconds or ANSWER_SECONDS, ANSWER_SECONDS)
         now = time.monotonic()
-        if self._since is None or now - self._last > 2 * ANSWER_SECONDS:
-            self._since = now
-        silent, self._last = now - self._since, now
+        if _Watch.since is None or now - _Watch.last > 2 * ANSWER_SECONDS:
+            _Watch.since = now
+        silent, _Watch.last = now - _Watch.since, now
         if silent > SILENCE_SECONDS:
-            self._since = None
-            raise ResqueError(f"the Hub has not answered for {silent:.0f} s. Try again later")
+            _Watch.since = None
+            raise _Ended(f"the Hub has not answered for {silent:.0f} s. Try again later")
         if silent > 1:
             log.warning("the Hub has not answered for %.0f s; trying again", silent)
 
     def after(self, response: Any) -> None:
-        self._since = None
+        _Watch.since = None
         wait = response.headers.get("Retry-After", "")
         if response.status_code in TRANSIENT and wait.isdigit():
             if int(wait) > RETRY_AFTER_SECONDS:
-                raise ResqueError(f"the Hub asks to come back in {wait} s (too many requests)")
+                raise _Ended(f"the Hub asks to come back in {wait} s (too many requests)")
             log.warning("the Hub asks to wait %s s", wait)
         response.stream = _at_least(response.stream, self._library)
 
@@ -138,7 +152,7 @@ def _at_least(stream: Any, library: Any) -> Any:
                 seconds = time.monotonic() - began
                 if seconds > ANSWER_SECONDS:
                     if got < SLOWEST_BYTES * seconds:
-                        raise ResqueError(f"the Hub sent {got} bytes in {seconds:.0f} s")
+                        raise _Ended(f"the Hub sent {got} bytes in {seconds:.0f} s")
                     began, got = time.monotonic(), 0
 
         def close(self) -> None:
@@ -160,9 +174,9 @@ def explained(kind: str, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except ResqueError:
-        raise
     except Exception as error:
+        if isinstance(error, ResqueError) and not isinstance(error, _Ended):
+            raise
         raise explain(error, kind, name) from error
 
 
@@ -178,13 +192,24 @@ def try_again(work: Callable[[], T], lost_is_safe: bool = True) -> T:
     for number in itertools.count(1):
         try:
             return work()
+        except ResqueError:
+            raise
         except Exception as error:
             wait = _wait_of(error, number, lost_is_safe)
             if wait is None or time.monotonic() - began > TRY_SECONDS:
                 raise
-            log.warning("the Hub failed (%s); trying again", first_line(error))
+            log.warning("the Hub failed (%s); trying again", _reason(error))
             time.sleep(wait)
     raise AssertionError
+
+
+def _reason(error: BaseException) -> str:
+    response = response_of(error)
+    if response is not None:
+        return f"HTTP {response.status_code}"
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
 
 
 def _wait_of(error: BaseException, number: int, lost_is_safe: bool) -> float | None:
@@ -305,6 +330,7 @@ def _commit(
 
 def _make(api: HfApi, target: Target) -> None:
     repo_id, kind, revision = target.repo_id, target.kind, target.revision
-    api.create_repo(repo_id, repo_type=kind, private=target.private, exist_ok=True)
+    sdk = "gradio" if kind == "space" else None
+    api.create_repo(repo_id, repo_type=kind, private=target.private, space_sdk=sdk, exist_ok=True)
     if revision and not revision.startswith("refs/"):
         api.create_branch(repo_id, repo_type=kind, branch=revision, exist_ok=True)

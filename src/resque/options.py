@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from resque.errors import UsageError, near
@@ -61,7 +61,7 @@ class Options:
     device: str = "auto"
     dtype: str = "auto"
     trust_remote_code: bool = False
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     progress: bool = True
 
     def __post_init__(self) -> None:

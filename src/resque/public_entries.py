@@ -60,7 +60,7 @@ KEPT = {
     "record.energy_method.ram": PROSE,
     "record.country": re.compile("[A-Z]{3}"), "record.grid_source": PROSE,
     "record.host.processor": PROSE, "record.host.accelerators.*": PROSE,
-     "record.host.system": PROSE, "record.host.versions.*": WORD,
+    "record.host.system": PROSE, "record.host.versions.*": WORD,
 }  # fmt: skip
 EMPTIED: dict[str, Any] = {
     "study": "", "error": None, "record.command": "", "record.notes": [], "record.run_id": "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from resque.errors import UsageError, near
@@ -116,7 +116,7 @@ class RetrainOptions:
     timeout: float = 1800.0
     device: str = "auto"
     trust_remote_code: bool = False
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     progress: bool = True
 
     def __post_init__(self) -> None:

@@ -86,13 +86,13 @@ def make(
     from resque.hub import check_repo_id
     from resque.processes import is_main_process
 
-    if output:
-        check_folder(output)  # before the pass, not after it
-    file_of(name)
+    file_of(name)  # before the pass, not after it
     if push_to_hub:
         check_repo_id(push_to_hub)
     elif epsilon is not None:
         raise UsageError("--epsilon is for what is uploaded: it needs --push-to-hub")
+    if output:
+        check_folder(output)
     made = fingerprint(
         model,
         dataset,
