@@ -63,8 +63,8 @@ KEPT = {
     "record.host.system": PROSE, "record.host.versions.*": WORD,
 }  # fmt: skip
 EMPTIED: dict[str, Any] = {
-    "study": "", "error": None, "cell.classes": None, "record.command": "", "record.notes": [], "record.run_id": "",
-    "record.price": None, "record.price_per_hour": None,
+    "study": "", "error": None, "cell.classes": None, "record.command": "", "record.notes": [],
+    "record.run_id": "", "record.price": None, "record.price_per_hour": None,
 }  # fmt: skip
 DAYS = ("ended", "record.started", "record.ended")
 MODELS = ("cell.model", "record.model.name")
