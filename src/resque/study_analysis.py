@@ -138,6 +138,7 @@ class Analysis:
 
     Attributes:
         measures: those that the ledger has, the main one first.
+        ours: the RESQUE that rivals are compared with, chosen beforehand, not by its success.
         predictors: those that are compared, as in `PREDICTORS`.
         constant: left out as they are the same in every run.
         unknown: left out as they are none of `PREDICTORS`.
@@ -149,6 +150,7 @@ class Analysis:
     """
 
     measures: tuple[str, ...]
+    ours: str | None
     predictors: tuple[str, ...]
     constant: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -181,11 +183,6 @@ class Analysis:
             if kind.is_resque == resque and kind.needs_labels == labelled
         )
 
-    @property
-    def ours(self) -> str | None:
-        """The RESQUE that rivals are compared with, chosen beforehand, not by its success."""
-        return _ours(self.predictors)
-
 
 def analyse(ledger: Ledger, *, resamples: int = 1000, seed: int = 0) -> Analysis:
     """Correlate every predictor of a ledger with every measure of cost.
@@ -213,15 +210,16 @@ def analyse(ledger: Ledger, *, resamples: int = 1000, seed: int = 0) -> Analysis
             f"the ledger has no predictor that differs between its {len(entries)} runs"
         )
     cells = {entry.key: entry.cell.setting for entry in entries}
+    ours = _ours(entries, predictors)
     parts = {
-        (scope, measure): _part(scope, measure, group, predictors, cells, resamples, seed)
+        (scope, measure): _part(scope, measure, group, predictors, ours, cells, resamples, seed)
         for scope, group in _scopes(entries)
         for measure in measures
     }
     layers = tuple(_layers(entries, measures, resamples, seed))
     unmeasured = tuple(m for m in MEASURES if m not in measures)
     return Analysis(
-        measures, predictors, constant, unknown, unmeasured, parts, layers, resamples, seed
+        measures, ours, predictors, constant, unknown, unmeasured, parts, layers, resamples, seed
     )
 
 
@@ -281,6 +279,7 @@ def _part(
     measure: str,
     group: Iterable[Entry],
     predictors: Sequence[str],
+    ours: str | None,
     cells: dict[str, str],
     resamples: int,
     seed: int,
@@ -297,20 +296,23 @@ def _part(
         censored=int(observed.censored.sum()),
         shifts=observed.n_clusters,
         correlations={name: correlate(x[name], over) for name in predictors},
-        comparisons=tuple(_comparisons(x, over)),
+        comparisons=tuple(_comparisons(x, ours, over)),
         ceiling=correlate(others, over),
     )
 
 
-def _ours(predictors: Iterable[str]) -> str | None:
-    return next((name for name in ("resque_dist", "resque_task") if name in predictors), None)
+def _ours(entries: Sequence[Entry], predictors: Sequence[str]) -> str | None:
+    """Return RESQUE_dist, or RESQUE_task where most runs are of new tasks."""
+    names = [name for name in ("resque_dist", "resque_task") if name in predictors]
+    often = [n for n in names if 2 * sum(n in x.predictors for x in entries) >= len(entries)]
+    return next(iter(often or names), None)
 
 
-def _comparisons(x: dict[str, Floats], over: Resampled) -> Iterator[Comparison]:
+def _comparisons(x: dict[str, Floats], main: str | None, over: Resampled) -> Iterator[Comparison]:
     """Compare our RESQUE with every rival, and those without labels with rivals without."""
     for ours in x:
         kind = PREDICTORS[ours]
-        if ours != _ours(x) and (kind.needs_labels or not kind.is_resque):
+        if ours != main and (kind.needs_labels or not kind.is_resque):
             continue
         found = [
             (rival, difference)

@@ -31,6 +31,7 @@ from resque.representations import Vectors, collect_representations
 from resque.separation import angle_loss, scatter_shift
 from resque.shifts import Corruption, parse_corruption
 from resque.sums import ClassSums, Floats, Label
+from resque.task_classes import has_other_names
 from resque.transfer_scores import transfer_scores
 from resque.uncertainty import angles
 
@@ -135,9 +136,12 @@ class Measurer:
             data = _change_labels(data, cell)
         noise = parse_corruption(cell.corruption, cell.seed) if cell.corruption else None
         classes = match_classes(data, model, None)
+        if has_other_names(model, data.columns.label_names):  # as retraining sees it: a new task
+            classes = replace(classes, how="none", ids={})
         vectors = collect_representations(
             model, data, layers, classes, corruption=noise, settings=use.settings
         )
+        vectors = replace(vectors, labels=[classes.key(x) for x in vectors.labels])
         norm = None
         if vectors.labels and cell.is_shift:
             norm = gradient_norm_of_batch(model, data, classes, noise)

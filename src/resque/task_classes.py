@@ -58,7 +58,7 @@ def choose_classes(model: Model, data: Data, labels: Sequence[Label], head: str)
         return replace(new, note=f"a new head for {len(new.names)} classes ({why})")
     found = match_classes(data, model, None)
     outside = [x for x in present if found.model_id(x) is None]
-    others = outside or _other_names(model, own)
+    others = outside or has_other_names(model, own)
     if head == "auto" and others and (own or isinstance(present[0], str)):
         a = ", ".join(map(str, (own or present)[:3]))
         why = f"the data's classes ({a}, …) are not all the checkpoint's"
@@ -86,8 +86,13 @@ def _new_classes(present: Sequence[Label], names: Sequence[str] | None) -> Class
     return Classes({x: i for i, x in enumerate(present)}, tuple(map(str, present)), True, "")
 
 
-def _other_names(model: Model, own: Sequence[str] | None) -> bool:
-    """Whether data and model both name their classes, and no name is the same."""
+def has_other_names(model: Model, own: Sequence[str] | None) -> bool:
+    """Whether data and model both name their classes, and no name is the same.
+
+    Args:
+        model: the model.
+        own: names of the data's classes, or None.
+    """
     if not own or not model.class_names:
         return False
     return map_classes(own, False, model.class_names, model.n_classes).how != "name"
