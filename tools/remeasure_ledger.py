@@ -4,8 +4,7 @@ For when a predictor is added: retraining is the dear part, and does not change.
 
     python tools/remeasure_ledger.py OUT
 
-Run it where the study was run: its models and data sets are read again. Cells whose measurement
-is up to date (every predictor that the cell can have is there) are left as they are.
+Run it where the study was run: its models and data sets are read again, and must not have changed.
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resque.ledger import FILE_NAME, Entry, read_ledger, write_ledger
+from resque.ledger import DONE, FILE_NAME, Entry, read_ledger, write_ledger
 from resque.study_measurement import Measurer
-
-ADDED = ("resque_scatter", "resque_angle_loss")  # that older ledgers lack
 
 
 def remeasure(entry: Entry, measurer: Measurer) -> Entry:
@@ -37,8 +34,7 @@ def main() -> None:
     ledger, measurer = read_ledger([use.folder]), Measurer("cpu")
     entries = []
     for entry in tqdm(ledger.entries):
-        old = entry.status == "done" and not set(ADDED) & set(entry.predictors)
-        entries.append(remeasure(entry, measurer) if old else entry)
+        entries.append(remeasure(entry, measurer) if entry.status == DONE else entry)
     write_ledger(entries, use.folder / FILE_NAME)
 
 
