@@ -207,6 +207,13 @@ def test_a_token_is_taken_from_where_it_is_kept(hub, tmp_path, monkeypatch):
     assert Fingerprint.from_pretrained("org/m")
 
 
+def test_a_token_that_is_none_is_not_told(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret\x01broken")
+    with pytest.raises(ValueError, match="org/m") as error:
+        made(list(range(90))).push_to_hub("org/m")
+    assert "secret" not in str(error.value)
+
+
 @contextlib.contextmanager
 def without_override():
     """Let permissions count for root too, by putting away this thread's capabilities."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import time
 import warnings
 
-import httpx2
 import pytest
 from huggingface_hub import (
     CommitOperationAdd,
@@ -24,11 +24,14 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import get_session
 
 from hub_faults import Fault, Faults, random_faults
 from hub_repositories import Account
 from hub_server import inside, serve
 
+# The HTTP library that huggingface_hub has: httpx2, before it httpx.
+http = importlib.import_module(type(get_session()).__module__.partition(".")[0])
 warnings.filterwarnings("ignore", category=FutureWarning, module="huggingface_hub")
 
 
@@ -187,7 +190,7 @@ def test_faults_with_a_status(hub, kind):
     hub.put("models/org/m", "a.txt", b"1")
     hub.faults = Faults(Fault(kind, "GET .*/resolve/", nth=2, retry_after=7))
     url = f"{hub.address}/org/m/resolve/main/a.txt"
-    found = [httpx2.get(url) for _ in range(3)]
+    found = [http.get(url) for _ in range(3)]
     assert [x.status_code for x in found] == [200, int(kind), 200]
     assert found[1].headers.get("Retry-After") == ("7" if kind == "429" else None)
     assert hub.faults.happened == [(kind, "GET /org/m/resolve/main/a.txt")]
@@ -198,15 +201,15 @@ def test_faults_that_break_the_connection(hub, kind):
     hub.put("models/org/m", "a.txt", b"1" * 100)
     hub.faults = Faults(Fault(kind, "GET "))
     url = f"{hub.address}/org/m/resolve/main/a.txt"
-    with pytest.raises(httpx2.HTTPError):
-        httpx2.get(url, timeout=0.3)
-    assert httpx2.get(url).status_code == 200
+    with pytest.raises(http.HTTPError):
+        http.get(url, timeout=0.3)
+    assert http.get(url).status_code == 200
 
 
 def test_what_is_lost_was_done(hub, api):
     api.create_repo("org/m")
     hub.faults = Faults(Fault("lost", "/commit/"))
-    with pytest.raises(httpx2.HTTPError):
+    with pytest.raises(http.HTTPError):
         commit(api, [add("a.txt", b"1")])
     assert hub.files("models/org/m") == {"a.txt": b"1"}
 
@@ -216,9 +219,9 @@ def test_a_trickle_comes_whole_and_an_etag_is_wrong(hub):
     hub.faults = Faults(Fault("trickle", "GET "), Fault("etag", "HEAD "))
     url = f"{hub.address}/org/m/resolve/main/a.txt"
     start = time.monotonic()
-    assert httpx2.get(url).content == b"1" * 100
+    assert http.get(url).content == b"1" * 100
     assert time.monotonic() - start > 0.1
-    tags = [httpx2.head(url).headers["ETag"] for _ in range(2)]
+    tags = [http.head(url).headers["ETag"] for _ in range(2)]
     assert tags[0] != tags[1]
 
 

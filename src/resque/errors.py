@@ -137,6 +137,6 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
+    """Return the first line of an error's text without a token, or its type where it has none."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:400]
+    return re.sub(r"\b(Bearer |hf_)\S+", r"\1…", lines[0][:400])
