@@ -61,6 +61,8 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
             f"{where} runs code of its own. Read that code; if you trust it, add "
             "--trust-remote-code (trust_remote_code=True) and pin a revision with @REVISION"
         )
+    if "UnicodeEncodeError" in names:
+        return ResqueError(f"{where}: the token has characters that no token has; {_LOGIN}")
     if (refused := _explain_status(chain, where)) is not None:
         return refused
     if names & _UNREACHED:
