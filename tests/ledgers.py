@@ -63,6 +63,7 @@ def make_entry(family, level, seed, index, epochs, *, limit=10.0, noise=0.0, **c
         "resque_dist_predicted": 0.8 * index,
         "resque_dist_soft": 0.9 * index,
         "accuracy_drop": index + noise,
+        "resque_scatter": index + noise,
         "entropy_increase": 2 * index - noise,
         "n_parameters": 1e5,
         "n_train": 320.0,

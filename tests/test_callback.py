@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from importlib import resources
 
 import datasets
@@ -11,8 +12,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+import yaml
 
+from hub_server import inside, serve
 from resque import CostCallback, read_records
+from resque.card import facts_on, split_card
+from resque.trainer_card import tell_on_card
+from test_records import make as make_record
 
 
 @pytest.fixture
@@ -131,3 +137,37 @@ def test_wrong_arguments_say_what_to_do():
         CostCallback(target_accuracy=80)
     with pytest.raises(ValueError, match="three letters"):
         CostCallback(country="Atlantis")
+
+
+def test_the_pushed_card_tells_the_cost(make_trainer, tmp_path):
+    hub_id = "org/fine-tuned"
+    with serve() as server, inside(server, tmp_path / "home"):
+        callback = CostCallback(country="FRA")
+        trainer = make_trainer(
+            callback, max_steps=4, hub_model_id=hub_id, hub_token="hf_secret", logging_steps=4
+        )
+        trainer.create_model_card()
+        plain = (tmp_path / "trainer" / "README.md").read_text()
+        callback.complete_card(trainer)
+        trainer.train()
+        trainer.push_to_hub()
+        card = server.files(f"models/{hub_id}")["README.md"].decode()
+    (fact,) = facts_on(card)
+    assert fact.value == pytest.approx(0.5)
+    assert "## Shifts, and what retraining costs" in card
+    assert plain.partition("\n# ")[2].splitlines()[0] in card
+    front = yaml.safe_load(split_card(card).yaml)
+    said = front["co2_eq_emissions"]
+    assert said["emissions"] == pytest.approx(1000 * callback.record.co2eq_kg, rel=1e-5)
+    assert said["geographical_location"] == "FRA"
+    assert "generated_from_trainer" in front["tags"]
+    assert "resque" in front["tags"]
+    assert str(tmp_path) not in card
+
+
+def test_a_card_that_cannot_be_edited_stays(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("resque"), "propagate", True)
+    (tmp_path / "README.md").write_text("---\na: [\n---\n")
+    tell_on_card(tmp_path / "README.md", make_record())
+    assert (tmp_path / "README.md").read_text() == "---\na: [\n---\n"
+    assert "the model card does not tell the cost: its front matter is no YAML" in caplog.text

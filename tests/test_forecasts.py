@@ -120,7 +120,7 @@ def test_forecasts_err_by_less_than_half_of_what_the_naive_one_does(ledger):
         assert 0.8 <= checked.coverage.share <= 1
         assert sum(family.runs for family in checked.families) == 32
         assert sum(family.coverage.held for family in checked.families) == checked.coverage.held
-    assert evaluation.labelled.features == ("resque_dist", "accuracy_drop", "accuracy_gap")
+    assert evaluation.labelled.features == ("resque_dist", "resque_scatter", "accuracy_gap")
     json.dumps(evaluation.to_dict(), allow_nan=False)
 
 
@@ -142,7 +142,7 @@ def test_the_naive_forecast_is_the_median_of_the_other_families():
 
 
 def test_a_ledger_without_unlabelled_predictors_is_evaluated_with_labels_alone(ledger):
-    kept = ("resque_dist", "accuracy_drop")
+    kept = ("resque_dist", "resque_scatter")
     entries = tuple(
         replace(e, predictors={k: e.predictors[k] for k in kept}) for e in ledger.entries
     )
@@ -287,15 +287,15 @@ def test_unlabelled_forecasts_need_no_labels(ledger):
 
 def test_what_a_query_lacks_is_done_without_and_said(forecaster):
     known = at(0.3)
-    fewer = {k: v for k, v in known.predictors.items() if k not in ("accuracy_drop", "n_train")}
+    fewer = {k: v for k, v in known.predictors.items() if k not in ("resque_scatter", "n_train")}
     found = forecaster.predict(replace(known, predictors=fewer, target=None))
     assert found.notes == (
         "target recovery:0.95, that of most runs of the ledger",
         "n_train is not known; 320 taken, the ledger's median",
         "classes is not known; 7 taken, the ledger's median",
-        "without accuracy_drop, not known",
+        "without resque_scatter, not known",
     )
-    assert "isotonic in accuracy_drop" not in found.candidates
+    assert "isotonic in resque_scatter" not in found.candidates
     assert found.epochs.value == pytest.approx(forecaster.predict(known).epochs.value, rel=0.3)
 
 
@@ -423,7 +423,7 @@ def test_runs_that_tell_nothing_are_refused(ledger):
     with pytest.raises(UsageError, match="of which 0 reached their target"):
         make_forecaster(out_of_reach, labels=True)
     same = [replace(e, predictors=ledger.entries[0].predictors) for e in ledger.entries]
-    with pytest.raises(UsageError, match="have the same resque_dist, accuracy_drop, accuracy_gap"):
+    with pytest.raises(UsageError, match="have the same resque_dist, resque_scatter, accuracy_gap"):
         make_forecaster(Ledger(tuple(same)), labels=True)
     record = ledger.entries[0].record
     same = [replace(e, record=record) for e in ledger.entries]
@@ -435,9 +435,9 @@ def test_runs_that_tell_nothing_are_refused(ledger):
 
 def test_rare_features_are_not_used_and_runs_without_a_used_one_left_out(ledger):
     entries = [
-        replace(e, predictors={k: v for k, v in e.predictors.items() if k != "accuracy_drop"})
+        replace(e, predictors={k: v for k, v in e.predictors.items() if k != "resque_scatter"})
         if i % 4
-        else replace(e, predictors=dict(e.predictors) | {"resque_task": 0.1 * (i % 3)})
+        else replace(e, predictors=dict(e.predictors) | {"resque_scatter": 0.1 * (i % 3)})
         for i, e in enumerate(ledger.entries)
     ]
     entries[3] = replace(entries[3], predictors={"n_train": 320.0})

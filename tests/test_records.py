@@ -201,7 +201,7 @@ def without(name):
         (change(["probe", "seconds_per_step", "interval"], [1]), r"interval is \[1\]; .* 2 values"),
         (change(["note"], "x"), "record has unknown note"),
         (without("wasted"), "record has no wasted"),
-        (without("notes"), "record has no notes"),
+        (without("rule"), "record has no rule"),
         (without("schema_version"), "no schema_version: it is no cost record"),
         (change(["schema_version"], "1"), "no schema_version"),
         (change(["schema_version"], SCHEMA_VERSION + 1), "newer than 1: update resque"),

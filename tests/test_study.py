@@ -69,10 +69,10 @@ def test_what_is_not_installed_is_told_before_anything_else(monkeypatch):
     monkeypatch.setattr(
         study_config.importlib.util,
         "find_spec",
-        lambda name: None if name in ("jinja2", "codecarbon") else real(name),
+        lambda name: None if name in ("jsonschema", "codecarbon") else real(name),
     )
     with pytest.raises(
-        ImportError, match=r"needs codecarbon, jinja2: pip install 'resque\[study\]'"
+        ImportError, match=r"needs codecarbon, jsonschema: pip install 'resque\[study\]'"
     ):
         parse_study(CONFIG % ("m", "d"))
 
@@ -94,6 +94,50 @@ def test_cells_are_the_grid_and_their_keys_are_stable(digits):
     example = Path(__file__).parents[1] / "examples" / "studies"
     for file in example.glob("*.yaml"):
         assert parse_study(file.read_text()).cells, file
+
+
+TASK = """
+name: task
+models:
+  - model: %s
+    original: "%s#train[:120]"
+    eval_split: "test[:60]"
+    shifts:
+      - dataset: "%s#train[:120]"
+        family: parity
+        classes: {even: [0, 2, 4, 6, 8], odd: ["1", "3", "5", "7", "9"]}
+target: {accuracy: 0.6}
+retrain: {epochs: 1, eval_every: 2}
+"""
+
+
+def test_a_task_made_of_other_classes_is_measured_and_learnt(digits, tmp_path):
+    study = parse_study(TASK % (*digits, digits[1]))
+    assert run(plan(study, tmp_path), device="cpu", progress=False) == 0
+    (entry,) = read_ledger([tmp_path]).entries
+    assert entry.key == entry.cell.key == study.cells[0].key
+    assert entry.cell.shift.endswith("as even: 0, 2, 4, 6, 8; odd: 1, 3, 5, 7, 9")
+    assert entry.record.model.new_head
+    assert (entry.record.data.classes, entry.predictors["classes"]) == (2, 2)
+    assert entry.predictors["resque_task"] > 0.3  # ten clusters of digits are no parity
+    assert "resque_dist" not in entry.predictors  # the original data has other classes
+
+
+def test_a_label_column_belongs_to_the_data_it_is_named_with():
+    text = (TASK % ("m", "d", "e")).replace("eval_split: test\n", "label_column: fine\n")
+    text = text.replace('"test[:60]"', '"test[:60]"\n    label_column: coarse')
+    text = text.replace("    shifts:\n", "    shifts:\n      - {corruption: blur, levels: [1]}\n")
+    own, other = parse_study(text.replace("parity", "parity\n        label_column: fine")).cells
+    assert (own.options["label_column"], other.options["label_column"]) == ("coarse", "fine")
+
+
+def test_a_study_without_shifts_is_told():
+    text = TASK % ("m", "d", "d")
+    text = text[: text.index("    shifts:")] + text[text.index("target:") :]
+    with pytest.raises(ValueError, match="line 4: neither the study nor this model has shifts"):
+        parse_study(text)
+    with pytest.raises(ValueError, match=r"line 10: .*classes"):
+        parse_study((TASK % ("m", "d", "d")).replace("even: [0, 2, 4, 6, 8], ", ""))
 
 
 def test_too_many_cells_and_foreign_folders_are_refused(digits, tmp_path):

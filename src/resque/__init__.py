@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resque import card as card
     from resque.callback import CostCallback
     from resque.estimation import estimate, fingerprint
     from resque.fingerprints import Fingerprint
@@ -29,6 +30,7 @@ __all__ = [
     "resque_task",
 ]
 
+_MODULES = ("card",)  # resque.card.update
 _HOMES = {
     "CostCallback": "resque.callback",
     "CostRecord": "resque.records",
@@ -46,6 +48,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import public names at their first use, so that `import resque` is instant."""
+    if name in _MODULES:
+        return importlib.import_module(f"resque.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'resque' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
@@ -54,4 +58,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_MODULES])

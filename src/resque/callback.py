@@ -41,6 +41,7 @@ from resque.records import (
     append_record,
 )
 from resque.run_record import change_fields, outcome_fields
+from resque.trainer_card import complete_card
 
 
 @dataclass
@@ -60,6 +61,8 @@ class CostCallback(TrainerCallback):
     """Measures what a `Trainer` run costs and adds its record to `records.jsonl`.
 
         trainer = Trainer(..., callbacks=[CostCallback(target_accuracy=0.9)])
+
+    `complete_card(trainer)` puts it on the model card that the trainer pushes, too.
 
     Gradient norms are those that Trainer logs, before clipping: `logging_steps=1` gives every
     step's. Accuracy is what `compute_metrics` returns. Time and energy of evaluations and
@@ -231,6 +234,16 @@ class CostCallback(TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(self.output_dir or args.output_dir or ".")
             append_record(self.record, folder / FILE_NAME)
+
+    def complete_card(self, trainer: Any) -> None:
+        """Let the model card that a Trainer writes, alone or in its `push_to_hub`, tell the cost.
+
+        Where the card cannot be edited safely, Trainer's own stays, with a warning.
+
+        Args:
+            trainer: that this callback belongs to.
+        """
+        complete_card(trainer, lambda: self.record)
 
     def _book(self, control: TrainerControl, evaluated: bool) -> None:
         if self._meter is None:

@@ -20,8 +20,14 @@ from resque.targets import parse_target, wanted_accuracy
 
 # By whether labels of the shifted data are there. `accuracy_gap` is derived: see `values`.
 FEATURES = {
-    True: ("resque_dist", "accuracy_drop", "accuracy_gap", "resque_task"),
-    False: ("resque_dist_predicted", "resque_dist_soft", "entropy_increase", "atc_drop"),
+    True: ("resque_dist", "resque_scatter", "accuracy_gap"),
+    False: (
+        "resque_dist_predicted",
+        "resque_dist_soft",
+        "resque_angle_loss",
+        "entropy_increase",
+        "atc_drop",
+    ),
 }
 # What else the cost may depend on, with the least unit of distance to what the ledger has seen.
 CONTROLS = {"n_train": 1.0, "classes": 1.0, "n_parameters": 1.0, "recovery": 0.1}

@@ -36,6 +36,7 @@ class Cell:
         seed: of rows, corruption, order and head.
         options: of `retrain`, those that the study sets.
         measurement: of the pass before it, those that the study sets.
+        classes: of a task made out of the data's own classes, see `relabel`; None for these.
     """
 
     model: str
@@ -51,11 +52,15 @@ class Cell:
     seed: int
     options: dict[str, Any]
     measurement: dict[str, Any]
+    classes: dict[str, tuple[str, ...]] | None = None
 
     @property
     def key(self) -> str:
         """Twenty hexadecimal digits that tell this cell from every other."""
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
+        found = asdict(self)
+        if self.classes is None:  # as it was before there were such cells
+            del found["classes"]
+        text = json.dumps(found, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
@@ -64,9 +69,17 @@ class Cell:
         return replace(self, seed=0).key
 
     @property
+    def is_shift(self) -> bool:
+        """Whether its data differs from the original data at all."""
+        changed = self.corruption or self.class_prior or self.classes
+        return bool(changed) or self.dataset != self.original
+
+    @property
     def shift(self) -> str:
         """What cells with other seeds, strategies and options have in common with this one."""
         what = self.corruption or (f"class_prior:{self.class_prior:g}" if self.class_prior else "")
+        if self.classes:
+            what += " as " + "; ".join(f"{k}: {', '.join(v)}" for k, v in self.classes.items())
         return f"{self.model} | {self.original} → {self.dataset} {what}".rstrip()
 
 

@@ -17,6 +17,8 @@ PREDICTORS: dict[str, Predictor] = {
     "resque_dist_layers": _resque("RESQUE_dist, mean over the measured layers"),
     "resque_dist_predicted": _resque("RESQUE_dist with predicted labels", False),
     "resque_dist_soft": _resque("RESQUE_dist with class probabilities for labels", False),
+    "resque_scatter": _resque("RESQUE_dist of centered classes, plus their lost η²"),
+    "resque_angle_loss": _resque("lost angle between predicted classes", False),
     "resque_task": _resque("RESQUE_task of the shifted data"),
     **BASELINES,
 }

@@ -7,7 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -505,11 +505,11 @@ def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
     _expect(isinstance(value, dict), value, "an object", where)
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(value) - set(hints))
-    missing = sorted({f.name for f in fields(kind)} - set(value))
+    missing = sorted({f.name for f in fields(kind) if f.default is MISSING} - set(value))
     for names, what in ((unknown, "unknown"), (missing, "no")):
         if names:
             raise ResqueError(f"{where} has {what} {', '.join(names)}")
-    return kind(**{name: read_as(hints[name], value[name], f"{where}.{name}") for name in hints})
+    return kind(**{k: read_as(hints[k], v, f"{where}.{k}") for k, v in value.items()})
 
 
 def _expect(fits: bool, value: Any, what: str, where: str) -> None:

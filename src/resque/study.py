@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
 import shutil
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resque.errors import ResqueError, Stopped, UsageError, first_line
 from resque.files import check_folder, write_whole
 from resque.ledger import (
-    DONE,
     FAILED,
     FILE_NAME,
-    SCHEMA_VERSION,
     Cell,
     Entry,
     Ledger,
@@ -33,7 +30,7 @@ from resque.targets import parse_target
 
 if TYPE_CHECKING:
     from resque.records import CostRecord
-    from resque.study_measurement import Measurement, Measurer
+    from resque.study_measurement import Measurer
 
 CONFIG_NAME = "study.yaml"
 MANY_CELLS = 2_000  # more are run only where that is confirmed
@@ -159,6 +156,8 @@ def run_cell(
     Raises:
         Stopped: after SIGTERM or Ctrl-C.
     """
+    from resque.study_measurement import make_entry
+
     work = folder / ".work" / cell.key
     began = time.perf_counter()
     seconds, measured, record, problem = 0.0, None, None, None
@@ -176,36 +175,7 @@ def run_cell(
         shutil.rmtree(work, ignore_errors=True)
         with contextlib.suppress(OSError):
             work.parent.rmdir()
-    return _entry(cell, study, measured, record, seconds, problem)
-
-
-def _entry(
-    cell: Cell,
-    study: str,
-    measured: Measurement | None,
-    record: CostRecord | None,
-    seconds: float,
-    problem: str | None,
-) -> Entry:
-    predictors = dict(measured.predictors) if measured else {}
-    if record:
-        predictors["n_train"] = float(record.data.rows)
-        predictors["n_parameters"] = float(record.model.parameters)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return Entry(
-        schema_version=SCHEMA_VERSION,
-        key=cell.key,
-        study=study,
-        cell=cell,
-        status=FAILED if problem else DONE,
-        error=problem,
-        modality=measured.modality if measured else None,
-        indices=measured.indices if measured else (),
-        predictors=predictors,
-        record=record,
-        seconds=seconds,
-        ended=now.isoformat(timespec="seconds"),
-    )
+    return make_entry(cell, study, measured, record, seconds, problem)
 
 
 def _retrain(cell: Cell, label: str | None, work: Path, device: str) -> CostRecord:
@@ -226,8 +196,8 @@ def _retrain(cell: Cell, label: str | None, work: Path, device: str) -> CostReco
     if kind == "recovery":
         options["original"] = _evaluation_of_original(cell)
     data: Any = cell.dataset
-    if cell.class_prior:
-        data, options["eval_split"] = _with_prior(cell, label), "test"
+    if cell.class_prior or cell.classes:
+        data, options["eval_split"] = _with_other_labels(cell, label), "test"
     return retrain(cell.model, data, work, overwrite=True, **options)
 
 
@@ -243,21 +213,31 @@ def _evaluation_of_original(cell: Cell) -> str | None:
     return str(source.at(split).spec) if split else cell.original
 
 
-def _with_prior(cell: Cell, label: str | None) -> Any:
-    """Return the splits of a cell's data with uneven class frequencies in the training rows."""
+def _with_other_labels(cell: Cell, label: str | None) -> Any:
+    """Return the splits of a cell's data with its classes changed as the cell says.
+
+    Uneven class frequencies are those of the training rows alone; other classes are everywhere.
+    """
     import datasets
 
     from resque.data import open_data, open_source
-    from resque.study_measurement import uneven
+    from resque.study_measurement import change_labels
     from resque.training_data import choose_splits
 
     source = open_source(cell.dataset)
     train, other, _ = choose_splits(source, cell.eval_split)
     if other is None or label is None:
-        raise ResqueError(f"class_prior needs labels and an evaluation split in {cell.dataset}")
-    rows, evaluation = (open_data(source.at(split))[0] for split in (train, other))
-    kept = uneven(rows, label, cell.class_prior, cell.seed)
-    return datasets.DatasetDict({"train": rows.select(kept), "test": evaluation})
+        raise ResqueError(
+            f"class_prior and classes need labels and an evaluation split in {cell.dataset}"
+        )
+    even = replace(cell, class_prior=0.0)
+    parts = {"train": (train, cell), "test": (other, even)}
+    return datasets.DatasetDict(
+        {
+            name: change_labels(open_data(source.at(split))[0], label, how)[0]
+            for name, (split, how) in parts.items()
+        }
+    )
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from resque.retrain_options import RetrainOptions, make_retrain_options
 from resque.shifts import parse_corruption
 
 SCHEMA_FILE = "study.schema.json"
-EXTRA = ("codecarbon", "jinja2", "jsonschema", "matplotlib", "yaml")
+EXTRA = ("codecarbon", "jsonschema", "matplotlib")
 # What the study itself decides, or what would make one cell's cost another's.
 NOT_OPTIONS = frozenset({
     "target_accuracy", "target_recovery", "original", "strategy", "corruption", "eval_split",
@@ -144,12 +144,11 @@ def _line(node: Any, path: Any, key: str | None = None) -> int:
 
 def _check_values(found: dict[str, Any], node: Any) -> Iterator[str]:
     """Check what a schema cannot: corruptions, and options of `retrain`."""
-    for i, shift in enumerate(found["shifts"]):
-        try:
-            for _ in _levels(shift):
-                pass
-        except ValueError as error:
-            yield f"line {_line(node, ['shifts', i])}: {error}"
+    yield from _check_shifts(found, node, [])
+    for i, model in enumerate(found["models"]):
+        yield from _check_shifts(model, node, ["models", i])
+        if "shifts" not in found and "shifts" not in model:
+            yield f"line {_line(node, ['models', i])}: neither the study nor this model has shifts"
     known = [name for name in RetrainOptions.__dataclass_fields__ if name not in NOT_OPTIONS]
     for name, values in found.get("retrain", {}).items():
         line = _line(node, ["retrain", name])
@@ -162,6 +161,15 @@ def _check_values(found: dict[str, Any], node: Any) -> Iterator[str]:
                 make_retrain_options({name: value})
             except (TypeError, ValueError) as error:
                 yield f"line {line}: {error}"
+
+
+def _check_shifts(owner: dict[str, Any], node: Any, path: list[Any]) -> Iterator[str]:
+    for i, shift in enumerate(owner.get("shifts", ())):
+        try:
+            for _ in _levels(shift):
+                pass
+        except ValueError as error:
+            yield f"line {_line(node, [*path, 'shifts', i])}: {error}"
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -187,29 +195,38 @@ def _levels(shift: dict[str, Any]) -> Iterator[tuple[str | None, float, float | 
 
 def _cells(found: dict[str, Any]) -> Iterator[Cell]:
     """Yield the cells of the grid; what shares a pass comes together."""
+    for model, seed in itertools.product(found["models"], found.get("seeds", [0])):
+        for shift in [*found.get("shifts", ()), *model.get("shifts", ())]:
+            yield from _cells_of(found, model, shift, seed)
+
+
+def _cells_of(
+    found: dict[str, Any], model: dict[str, Any], shift: dict[str, Any], seed: int
+) -> Iterator[Cell]:
+    """Yield the cells of one shift: its levels × strategies × options of `retrain`."""
     options = {name: _as_list(values) for name, values in found.get("retrain", {}).items()}
-    grids = [
-        dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())
-    ]
-    for model, seed, shift in itertools.product(
-        found["models"], found.get("seeds", [0]), found["shifts"]
+    owner = shift if "dataset" in shift else model
+    if "label_column" in owner:
+        options["label_column"] = [owner["label_column"]]
+    target = shift.get("target", found["target"])
+    classes = {k: tuple(map(str, v)) for k, v in shift.get("classes", {}).items()}
+    grid = itertools.product(found.get("strategies", ["full"]), *options.values())
+    for (corruption, prior, level, family), (strategy, *values) in itertools.product(
+        _levels(shift), grid
     ):
-        target = shift.get("target", found["target"])
-        extra = {k: shift[k] for k in ("label_column",) if k in shift}
-        for corruption, prior, level, family in _levels(shift):
-            for strategy, grid in itertools.product(found.get("strategies", ["full"]), grids):
-                yield Cell(
-                    model=model["model"],
-                    original=model["original"],
-                    dataset=shift.get("dataset", model["original"]),
-                    eval_split=shift.get("eval_split", model.get("eval_split")),
-                    corruption=corruption,
-                    class_prior=prior,
-                    family=family,
-                    level=level,
-                    strategy=strategy,
-                    target=":".join(f"{k}:{v:g}" for k, v in target.items()),
-                    seed=seed,
-                    options=grid | extra,
-                    measurement=found.get("measure", {}),
-                )
+        yield Cell(
+            model=model["model"],
+            original=model["original"],
+            dataset=shift.get("dataset", model["original"]),
+            eval_split=shift.get("eval_split", model.get("eval_split")),
+            corruption=corruption,
+            class_prior=prior,
+            family=family,
+            level=level,
+            strategy=strategy,
+            target=":".join(f"{k}:{v:g}" for k, v in target.items()),
+            seed=seed,
+            options=dict(zip(options, values, strict=True)),
+            measurement=found.get("measure", {}),
+            classes=classes or None,
+        )

@@ -1,4 +1,4 @@
-"""The figures of a study: cost against index, predictors side by side, layer by layer.
+"""The figures of a study: cost against index, predictors, layer by layer, calibration.
 
 Families and models differ by colour and by marker shape, RESQUE and rivals by filled and hollow
 markers, so that nothing is told by colour alone.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resque.calibration_figure import describe, learn, plot_calibration
 from resque.cost_figure import plot_costs
 from resque.figure_style import COLOURS, GROUND, LINES, axes_of, legend_columns, look, short, style
 from resque.ledger import Ledger
@@ -65,6 +66,9 @@ def draw_figures(ledger: Ledger, analysis: Analysis, folder: Path) -> list[Drawi
     figures.append(("predictors", _forest_caption(analysis), plot_predictors))
     if _layer_kinds(analysis):
         figures.append(("layers", _layer_caption(analysis), plot_layers))
+    if forecasters := learn(ledger):
+        plot = lambda _, __, ground: plot_calibration(forecasters, ground)  # noqa: E731
+        figures.append(("calibration", describe(forecasters), plot))
     drawings = []
     for name, caption, plot in figures:
         files = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import warnings
 from collections import OrderedDict
@@ -22,10 +23,12 @@ from resque.data import Data
 from resque.errors import ResqueError
 from resque.indices import ARRAY_GROUPS, resque_dist_of_sums
 from resque.layers import Layer, choose_layers
-from resque.ledger import Cell, LayerIndex
+from resque.ledger import DONE, FAILED, SCHEMA_VERSION, Cell, Entry, LayerIndex
 from resque.measurement import load_model, match_classes, open_for
 from resque.options import Options
+from resque.relabeling import relabel
 from resque.representations import Vectors, collect_representations
+from resque.separation import angle_loss, scatter_shift
 from resque.shifts import Corruption, parse_corruption
 from resque.sums import ClassSums, Floats, Label
 from resque.transfer_scores import transfer_scores
@@ -33,6 +36,7 @@ from resque.uncertainty import angles
 
 if TYPE_CHECKING:
     from resque.models import Model
+    from resque.records import CostRecord
 
 GRADIENT_ROWS = 64  # of the batch whose gradient is measured
 KEPT_PASSES = 6  # original and shifted data of cells that differ in strategy or options alone
@@ -70,27 +74,38 @@ class Measurer:
         self._models: dict[str, Model] = {}
         self._passes: OrderedDict[str, _Pass] = OrderedDict()
 
+    def representations(self, cell: Cell) -> tuple[Vectors, Vectors, list[str]]:
+        """Return those of the original and of the shifted data, and the names of the layers.
+
+        The last layer is the classifier's input.
+        """
+        layers = self._layers(cell)
+        sides = [self._pass(x, layers).vectors for x in (_without_shift(cell), cell)]
+        return sides[0], sides[1], [layer.name for layer in layers]
+
+    def _layers(self, cell: Cell) -> list[Layer]:
+        model = self._model(cell.model)
+        (main,) = choose_layers(model)  # the classifier's input
+        asked = choose_layers(model, cell.measurement.get("layers"))
+        return [*(layer for layer in asked if layer.name != main.name), main]
+
     def measure(self, cell: Cell) -> Measurement:
         """Run the model over the original and the shifted data, and compare them.
 
         Raises:
             ValueError: where model, data or layer is not as expected; the text says how.
         """
-        model = self._model(cell.model)
-        (main,) = choose_layers(model)  # the classifier's input
-        asked = choose_layers(model, cell.measurement.get("layers"))
-        layers = [*(layer for layer in asked if layer.name != main.name), main]
-        names = [layer.name for layer in layers]
-        before = self._pass(cell, cell.original, None, 0.0, layers)
-        after = self._pass(cell, cell.dataset, cell.corruption, cell.class_prior, layers)
-        paired = cell.dataset == cell.original and not cell.class_prior
-        indices = compare_layers(before.vectors, after.vectors, names, paired=paired)
+        a, b, names = self.representations(cell)
+        main, after = names[-1], self._pass(cell, self._layers(cell))
+        paired = cell.dataset == cell.original and not cell.class_prior and not cell.classes
+        indices = compare_layers(a, b, names, paired=paired)
         found = {
-            **_resque(indices, main.name),
-            **_rivals(before.vectors, after.vectors, main.name, paired),
+            **_resque(indices, main),
+            **_separation(a, b, main),
+            **_rivals(a, b, main, paired),
         }
-        if after.vectors.labels:
-            found["resque_task"] = _task(after.vectors, main.name, cell.seed)
+        if b.labels:
+            found["resque_task"] = _task(b, main, cell.seed)
         if after.gradient_norm is not None:
             found["gradient_norm"] = after.gradient_norm
         return Measurement(
@@ -106,30 +121,25 @@ class Measurer:
             self._passes.clear()
         return self._models[name]
 
-    def _pass(
-        self,
-        cell: Cell,
-        spec: str,
-        corruption: str | None,
-        prior: float,
-        layers: Sequence[Layer],
-    ) -> _Pass:
-        key = json.dumps([cell.model, spec, corruption, prior, cell.seed, cell.measurement])
+    def _pass(self, cell: Cell, layers: Sequence[Layer]) -> _Pass:
+        """Run the model over the shifted data of a cell."""
+        what = [cell.shift, cell.seed, cell.measurement, cell.options.get("label_column")]
+        key = json.dumps(what)
         if key in self._passes:
             self._passes.move_to_end(key)
             return self._passes[key]
-        use = _options(cell, spec)
+        use = _options(cell)
         model = self._model(cell.model)
-        data = open_for(model, spec, use)
-        if prior:
-            data = _keep_classes(data, prior, cell.seed)
-        noise = parse_corruption(corruption, cell.seed) if corruption else None
+        data = open_for(model, cell.dataset, use)
+        if cell.class_prior or cell.classes:
+            data = _change_labels(data, cell)
+        noise = parse_corruption(cell.corruption, cell.seed) if cell.corruption else None
         classes = match_classes(data, model, None)
         vectors = collect_representations(
             model, data, layers, classes, corruption=noise, settings=use.settings
         )
         norm = None
-        if vectors.labels and (spec != cell.original or corruption or prior):
+        if vectors.labels and cell.is_shift:
             norm = gradient_norm_of_batch(model, data, classes, noise)
         self._passes[key] = _Pass(data, vectors, norm)
         while len(self._passes) > KEPT_PASSES:
@@ -137,34 +147,96 @@ class Measurer:
         return self._passes[key]
 
 
-def _options(cell: Cell, spec: str) -> Options:
+def make_entry(
+    cell: Cell,
+    study: str,
+    measured: Measurement | None,
+    record: CostRecord | None,
+    seconds: float,
+    problem: str | None = None,
+) -> Entry:
+    """Return the line of a ledger that a cell becomes.
+
+    Args:
+        cell: what was done.
+        study: name of the study.
+        measured: before the retraining; None where that failed.
+        record: what the retraining cost; None where it failed.
+        seconds: of the measurement.
+        problem: why it failed.
+    """
+    predictors = dict(measured.predictors) if measured else {}
+    if record:
+        predictors["n_train"] = float(record.data.rows)
+        predictors["n_parameters"] = float(record.model.parameters)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Entry(
+        schema_version=SCHEMA_VERSION,
+        key=cell.key,
+        study=study,
+        cell=cell,
+        status=FAILED if problem else DONE,
+        error=problem,
+        modality=measured.modality if measured else None,
+        indices=measured.indices if measured else (),
+        predictors=predictors,
+        record=record,
+        seconds=seconds,
+        ended=now.isoformat(timespec="seconds"),
+    )
+
+
+def _without_shift(cell: Cell) -> Cell:
+    """Return the cell whose shifted data is the original data as it is."""
+    options = cell.options if cell.dataset == cell.original else {}
+    return replace(
+        cell,
+        dataset=cell.original,
+        corruption=None,
+        class_prior=0.0,
+        classes=None,
+        options=options,
+    )
+
+
+def _options(cell: Cell) -> Options:
     given = {k: v for k, v in cell.measurement.items() if k in ("max_samples", "batch_size")}
-    if spec != cell.original:
-        columns = ("label_column", "input_columns")
-        given |= {k: v for k, v in cell.options.items() if k in columns}
+    columns = ("label_column", "input_columns")
+    given |= {k: v for k, v in cell.options.items() if k in columns}
     return Options(seed=cell.seed, progress=False, **given)
 
 
-def uneven(rows: Any, label: str, strength: float, seed: int) -> NDArray[np.int64]:
-    """Return the positions of the rows that a shift of the class frequencies keeps.
+def change_labels(rows: Any, label: str, cell: Cell) -> tuple[Any, NDArray[np.int64]]:
+    """Leave out, merge or rename classes as a cell says.
 
     Args:
         rows: a `datasets.Dataset`.
         label: its label column.
-        strength: of the shift, see `ClassPrior`.
-        seed: of the classes' order and of the draw.
+        cell: with a class prior or classes.
+
+    Returns:
+        The changed rows, and (n,) their positions among the given ones.
     """
-    values = rows.select_columns([label])[:][label]
-    return ClassPrior(strength, seed).keep(_codes(values))
+    kept = np.arange(len(rows))
+    if cell.classes:
+        rows, kept = relabel(rows, label, cell.classes)
+    if cell.class_prior:
+        values = rows.select_columns([label])[:][label]
+        some = ClassPrior(cell.class_prior, cell.seed).keep(_codes(values))
+        rows, kept = rows.select(some), kept[some]
+    return rows, kept
 
 
-def _keep_classes(data: Data, strength: float, seed: int) -> Data:
-    if data.indices is None or data.columns.label is None:
+def _change_labels(data: Data, cell: Cell) -> Data:
+    label = data.columns.label
+    if data.indices is None or label is None:
         raise ResqueError(
-            f"class_prior needs labelled rows that are no stream; {data.spec} has none"
+            f"class_prior and classes need labelled rows that are no stream; {data.spec} has none"
         )
-    kept = uneven(data.rows, data.columns.label, strength, seed)
-    return replace(data, rows=data.rows.select(kept), indices=data.indices[kept], n_rows=len(kept))
+    rows, kept = change_labels(data.rows, label, cell)
+    names = getattr(rows.features[label], "names", None)
+    columns = replace(data.columns, label_names=tuple(names) if names else None)
+    return replace(data, rows=rows, columns=columns, indices=data.indices[kept], n_rows=len(kept))
 
 
 def compare_layers(
@@ -275,6 +347,17 @@ def _resque(indices: Sequence[LayerIndex], main: str) -> dict[str, float]:
     layers = [x.value for x in indices if x.labels == "data"]
     if len(layers) > 1:
         found["resque_dist_layers"] = float(np.mean(layers))
+    return found
+
+
+def _separation(a: Vectors, b: Vectors, main: str) -> dict[str, float]:
+    kinds, found = _labels_of(a, b), {}
+    for name, kind, score in (
+        ("resque_scatter", "data", scatter_shift),
+        ("resque_angle_loss", "predicted", angle_loss),
+    ):
+        if kind in kinds:
+            found[name] = score(a.vectors[main], kinds[kind][0], b.vectors[main], kinds[kind][1])
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from resque.correlations import MIN_CLUSTERS_CLAIM, MIN_CLUSTERS_INTERVAL
 from resque.files import check_folder, write_whole
 from resque.ledger import Ledger
+from resque.rendering import escape_markdown, render
 from resque.study_analysis import Analysis, analyse
 from resque.study_figures import draw_figures
 from resque.study_tables import (
@@ -103,14 +103,10 @@ def write_report(
         seed: of the bootstrap: the same ledger and seed give the same numbers.
 
     Raises:
-        ImportError: without matplotlib and jinja2 (`pip install resque[study]`).
+        ImportError: without matplotlib (`pip install resque[study]`).
         UsageError: where the ledger has too few runs, or there are too few resamples.
         ResqueError: where the folder cannot be written.
     """
-    try:
-        import jinja2  # noqa: F401
-    except ImportError:
-        raise ImportError("reports need jinja2: pip install 'resque[study]'") from None
     analysis = analyse(ledger, resamples=resamples, seed=seed)
     check_folder(folder)
     said, found = facts(ledger, analysis), findings(analysis)
@@ -205,34 +201,8 @@ def _how(analysis: Analysis) -> list[str]:
     ]
 
 
-def _render(template: str, content: dict[str, Any], **escaping: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(  # noqa: S701  (each caller says how it escapes)
-        loader=PackageLoader("resque"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        **escaping,
-    )
-    return environment.get_template(template).render(content)
-
-
 def _markdown(content: dict[str, Any]) -> str:
-    return _render("study_report.md.jinja", content, finalize=escape_markdown)
-
-
-def escape_markdown(value: Any) -> str:
-    r"""Return text that Markdown shows as it is, in a table too, on one line.
-
-    >>> escape_markdown("a|b <i> *c* d_e _f_ [g](h)")
-    'a\\|b \\<i> \\*c\\* d_e \\_f\\_ [g\\](h)'
-    """
-    line = " ".join(str(value).split())
-    line = re.sub(r"([\\`*|<~&])", r"\\\1", line)
-    line = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)  # inside a word it is but a letter
-    return re.sub(r"\](?=[(\[:])", r"\\]", line)  # no link
+    return render("study_report.md.jinja", content, finalize=escape_markdown)
 
 
 def _html(content: dict[str, Any]) -> str:
@@ -240,7 +210,7 @@ def _html(content: dict[str, Any]) -> str:
         {"caption": x.caption, "light": _data_uri(x.light), "dark": _data_uri(x.dark)}
         for x in content["drawings"]
     ]
-    return _render("study_report.html.jinja", content | {"images": images}, autoescape=True)
+    return render("study_report.html.jinja", content | {"images": images}, autoescape=True)
 
 
 def _data_uri(file: Path) -> str:

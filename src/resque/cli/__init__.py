@@ -62,7 +62,17 @@ def _tell(text: str, code: int) -> int:
 def _command() -> Any:
     import typer
 
-    from resque.cli import demo, estimate, fingerprint, forecast, ledger, metric, retrain, study
+    from resque.cli import (
+        card,
+        demo,
+        estimate,
+        fingerprint,
+        forecast,
+        ledger,
+        metric,
+        retrain,
+        study,
+    )
 
     app = typer.Typer(
         name="resque",
@@ -88,6 +98,7 @@ def _command() -> Any:
     app.command("retrain", epilog=retrain.EXAMPLES)(retrain.retrain)
     app.command("forecast", epilog=forecast.EXAMPLES)(forecast.forecast)
     app.command("study", epilog=study.EXAMPLES)(study.study)
+    app.command("card", epilog=card.EXAMPLES)(card.card)
     app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
     return typer.main.get_command(app)
 

@@ -12,7 +12,7 @@ from resque.cli import options as o
 
 EXAMPLES = """Examples, on what `resque demo` leaves behind:
 
-`resque retrain --model resque-demo/model --dataset resque-demo/digits --corruption gaussian:0.3 --target-recovery 0.9 --epochs 5 --output-dir out`
+`resque retrain --model resque-demo/model --dataset resque-demo/digits --corruption gaussian:0.3 --target-recovery 0.9 --epochs 5 --output-dir out --ledger ledger.jsonl`
 
 `resque retrain --model resque-demo/model --dataset resque-demo/digits --label-column ink --strategy head --target-accuracy 0.5 --output-dir out-ink`
 
@@ -36,6 +36,10 @@ def retrain(
     original: Annotated[
         str | None,
         typer.Option(help="The original data; without it, the data before --corruption."),
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(help="Add the run, and what could be known before it, to this ledger."),
     ] = None,
     epochs: Annotated[float, typer.Option(help="Stop after so many, a fraction too.")] = 3.0,
     patience: Annotated[
@@ -107,12 +111,15 @@ def retrain(
     """Retrain a model for real, and record what that costs."""
     given: dict[str, Any] = locals()
     o.prepare(as_json, notes=True)
+    from resque.own_runs import add_to_ledger, check_can_be_added
     from resque.processes import is_main_process
     from resque.retrain import retrain as run
+    from resque.retrain_options import make_retrain_options
     from resque.retrain_report import render
     from resque.targets import parse_patience
 
-    names = ("model", "dataset", "output_dir", "as_json", "compile_model", "input_column")
+    names = ("model", "dataset", "output_dir", "as_json", "compile_model", "input_column",
+             "ledger", "resume", "overwrite")  # fmt: skip
     options = {name: value for name, value in given.items() if name not in names}
     options |= {
         "compile": compile_model,
@@ -120,7 +127,11 @@ def retrain(
         "patience": tuple(parse_patience(text) for text in patience or ()),
         "batch_size": o.batch_size_of(batch_size),
     }
-    record = run(model, dataset, output_dir, **options)
+    if ledger:
+        check_can_be_added(make_retrain_options(options))
+    record = run(model, dataset, output_dir, resume=resume, overwrite=overwrite, **options)
+    if ledger:
+        add_to_ledger(record, model, make_retrain_options(options), ledger)
     if not is_main_process():
         return
     if as_json:

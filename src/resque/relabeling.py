@@ -1,0 +1,68 @@
+"""A new task out of known data: classes renamed, merged, or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from resque.errors import ResqueError
+from resque.sums import Ints
+
+Classes = Mapping[str, Sequence[str]]
+
+
+def relabel(rows: Any, column: str, classes: Classes) -> tuple[Any, Ints]:
+    """Give rows the classes of another task.
+
+    Args:
+        rows: a `datasets.Dataset`.
+        column: of the labels: class ids with names, integers or strings.
+        classes: for each new class, the names of the old ones that make it; rows of a class that
+            is not named are left out.
+
+    Returns:
+        A `datasets.Dataset` whose labels are ids of the new classes, with their names, and (n,)
+        the positions of its rows among the given ones.
+
+    Raises:
+        ResqueError: where an old class is not in the data, or stands in two new ones.
+
+    >>> import datasets
+    >>> digits = datasets.Dataset.from_dict({"x": list("abcd"), "y": [0, 1, 2, 3]})
+    >>> rows, kept = relabel(digits, "y", {"even": ["0", "2"], "odd": ["1"]})
+    >>> rows["y"][:], rows.features["y"].names, kept.tolist()
+    ([0, 1, 0], ['even', 'odd'], [0, 1, 2])
+    """
+    import datasets
+
+    names = [str(x) for x in _names(rows, column)]
+    new = _new_ids(classes, set(names), column)
+    ids = np.array([new.get(name, -1) for name in names], np.int64)
+    kept = np.flatnonzero(ids >= 0)
+    feature = datasets.ClassLabel(names=list(classes))
+    at = rows.column_names.index(column)
+    found = rows.select(kept).remove_columns(column)
+    found = found.add_column(column, ids[kept].tolist(), feature=feature)
+    order = found.column_names[:-1]
+    return found.select_columns([*order[:at], column, *order[at:]]), kept
+
+
+def _names(rows: Any, column: str) -> list[Any]:
+    values, feature = rows.select_columns([column])[:][column], rows.features[column]
+    return [feature.int2str(x) for x in values] if hasattr(feature, "int2str") else values
+
+
+def _new_ids(classes: Classes, known: set[str], column: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for i, (name, old) in enumerate(classes.items()):
+        for label in old:
+            if label not in known:
+                some = ", ".join(sorted(known)[:12])
+                raise ResqueError(f"the class {name!r} is made of {label!r}, which column "
+                                  f"{column!r} does not have; it has {some}")  # fmt: skip
+            if label in found:
+                raise ResqueError(f"{label!r} stands in two of the classes {', '.join(classes)}")
+            found[label] = i
+    return found
