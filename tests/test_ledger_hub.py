@@ -26,7 +26,7 @@ from resque import cli
 from resque.hub import Target
 from resque.ledger import FAILED, Entry, append_entry, read_ledger
 from resque.ledger_hub import _is_public, make_shard, public_entries, pull, push, write_pulled
-from resque.public_entries import DATA, DAYS, EMPTIED, FAMILY, KEPT, MODELS, publish_entry
+from resque.public_entries import CLASSES, DATA, DAYS, EMPTIED, FAMILY, KEPT, MODELS, publish_entry
 
 REPO = "datasets/org/costs"
 KEY = b"k" * 32
@@ -233,6 +233,7 @@ def revealing(entry):
             eval_split="/home/ann/data#test",
             family="ward-b",
             corruption=None,
+            classes={"ward-b": ("ann-smith", "x")},
             options={"label_column": "ann-smith", "learning_rate": 0.1, "optimizer": "sgd"},
             measurement={"layers": "/home/ann"},
         ),
@@ -344,7 +345,8 @@ def texts(kind, place=""):
 
 def test_every_text_has_a_rule():
     ruled = {*KEPT, *EMPTIED, *DAYS, *MODELS, *DATA, FAMILY}
-    free = {"cell.options.*", "cell.measurement.*"}  # ruled by name: all others are replaced
+    # Ruled by name: all others are replaced.
+    free = {"cell.options.*", "cell.measurement.*", f"{CLASSES}.*.*"}
     found = {x.removesuffix(".*") if x.removesuffix(".*") in EMPTIED else x for x in texts(Entry)}
     assert found - ruled - free == set()
 
