@@ -147,6 +147,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # the client may have gone
+            super().handle()
+
     def do_HEAD(self) -> None:
         self._serve()
 

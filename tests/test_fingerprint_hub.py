@@ -188,6 +188,14 @@ def test_from_the_cache_without_a_request(hub, tmp_path, monkeypatch):
     assert hub.requests == []
 
 
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("name", ["/no/such", "./nosuch", "a b", "a/b/c"])
+def test_what_is_neither_folder_nor_id(hub, monkeypatch, name, offline):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    with pytest.raises(ValueError, match=r"there is no folder .*, and it is no id"):
+        Fingerprint.from_pretrained(name)
+
+
 def test_a_failure_of_the_moment_is_tried_again(hub, caplog, monkeypatch):
     monkeypatch.setattr("resque.hub.time.sleep", lambda _: None)
     hub.faults = Faults(

@@ -19,7 +19,7 @@ from resque.hub import Target
 from resque.ledger import append_entry, read_ledger
 from resque.ledger_hub import _is_public, push
 
-SECONDS = 20.0  # at limits of a hundredth of the real ones
+SECONDS = 30.0  # at limits of a fiftieth of the real ones
 NAMES = ("ant", "bee", "cat")
 
 
@@ -38,9 +38,9 @@ def hub(server, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
-        monkeypatch.setattr(f"huggingface_hub.constants.{name}", 0.2)
-    monkeypatch.setattr("resque.hub.ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr("resque.hub.SILENCE_SECONDS", 0.7)
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", 0.6)
+    monkeypatch.setattr("resque.hub.ANSWER_SECONDS", 0.6)
+    monkeypatch.setattr("resque.hub.SILENCE_SECONDS", 2.0)
     monkeypatch.setattr("time.sleep", lambda _: None)
     with inside(server, tmp_path / "home"):
         yield server

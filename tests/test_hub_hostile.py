@@ -20,10 +20,12 @@ from ledgers import make_entries
 from made_fingerprints import made
 from resque import Fingerprint, cli
 from resque.cli.options import show
+from resque.errors import first_line
 from resque.fingerprint_file import pack
 from resque.hub import Target
 from resque.ledger import append_entry
 from resque.ledger_hub import _is_public, make_shard, pull, push
+from resque.options import make_options
 
 REPO = "models/org/m"
 EVIL = "\x1b[2J\x07[bold red]<script>alert(1)</script>\x9b31m|`$(id)`"
@@ -205,6 +207,21 @@ def test_a_token_is_taken_from_where_it_is_kept(hub, tmp_path, monkeypatch):
     (tmp_path / "home").mkdir(exist_ok=True)
     (tmp_path / "home" / "token").write_text("hf_secret\n")
     assert Fingerprint.from_pretrained("org/m")
+
+
+@pytest.mark.parametrize("token", ["hf_secret\x01broken", "hf_sécret", "hf_secret no"])
+def test_a_token_that_is_none_is_not_told(hub, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(ValueError, match=r"'org/m'.*hf auth login") as error:
+        made(list(range(90))).push_to_hub("org/m")
+    assert "cret" not in str(error.value)
+
+
+def test_a_librarys_text_is_told_without_its_token():
+    said = first_line(ValueError("Illegal header value b'Bearer abc' of hf_secret, twice"))
+    assert said == "Illegal header value b'Bearer … of hf_… twice"
+    assert "hf_secret" not in repr(Target("org/m", token="hf_secret"))
+    assert "hf_secret" not in repr(make_options({"token": "hf_secret"}))
 
 
 @contextlib.contextmanager

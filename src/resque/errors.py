@@ -61,6 +61,8 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
             f"{where} runs code of its own. Read that code; if you trust it, add "
             "--trust-remote-code (trust_remote_code=True) and pin a revision with @REVISION"
         )
+    if "UnicodeEncodeError" in names:
+        return ResqueError(f"{where}: the token has characters that no token has; {_LOGIN}")
     if (refused := _explain_status(chain, where)) is not None:
         return refused
     if names & _UNREACHED:
@@ -137,6 +139,6 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
+    """Return the first line of an error's text without a token, or its type where it has none."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:400]
+    return re.sub(r"\b(Bearer |hf_)\S+", r"\1…", lines[0][:400])

@@ -133,9 +133,8 @@ def _unpack(raw: dict[str, Any], arrays: dict[str, Any]) -> tuple[Header, dict[s
         raise ResqueError(
             f"format version {version}; this resque reads up to {FORMAT_VERSION}. Upgrade resque"
         )
-    later = {"clip_norm": None, "noise": None}  # than format version 1
     names = {f.name for f in fields(Header)}
-    known = later | {name: value for name, value in raw.items() if name in names}
+    known = {name: value for name, value in raw.items() if name in names}
     header: Header = read_as(Header, known, "damaged header")
     if not header.layers or len(header.pooling) != len(header.layers):
         raise ResqueError(f"{len(header.layers)} layers with {len(header.pooling)} poolings")

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from resque.errors import ResqueError
+from resque.errors import ResqueError, UsageError
 from resque.fingerprint_file import (
     FILE_NAME,
     choose_file,
@@ -20,7 +20,15 @@ from resque.fingerprint_file import (
 )
 from resque.fingerprint_header import Header
 from resque.fingerprints import Fingerprint
-from resque.hub import Target, explained, is_offline, limit_requests, open_api, try_again
+from resque.hub import (
+    Target,
+    check_repo_id,
+    explained,
+    is_offline,
+    limit_requests,
+    open_api,
+    try_again,
+)
 from resque.hub import push as push_files
 from resque.privacy import for_publication
 
@@ -70,6 +78,11 @@ def pull(
 
     Warns where the repository's weights are no longer those that it was made of.
     """
+    try:
+        check_repo_id(repo_id)
+    except UsageError:
+        text = f"there is no folder {repo_id!r}, and it is no id on the Hub"
+        raise ResqueError(text) from None
     limit_requests()
     where: dict[str, Any] = {"revision": revision, "token": token, "cache_dir": cache_dir}
     here = local_files_only or is_offline()
@@ -83,30 +96,20 @@ def pull(
 
 def _download(repo_id: str, name: str | None, where: dict[str, Any]) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-    )
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     def get(file: str) -> Path:
         return Path(try_again(lambda: hf_hub_download(repo_id, file, **where)))
 
-    try:
-        with explained("model", repo_id):
-            try:
-                return get(file_of(name))
-            except LocalEntryNotFoundError:
-                raise
-            except EntryNotFoundError:
-                api = open_api(where["token"])
-                files = try_again(lambda: api.list_repo_files(repo_id, revision=where["revision"]))
-                return get(choose_file(name, files, repo_id))
-    except ResqueError as error:
-        if isinstance(error.__cause__, HFValidationError):
-            text = f"there is no folder {repo_id!r}, and it is no id on the Hub"
-            raise ResqueError(text) from None
-        raise
+    with explained("model", repo_id):
+        try:
+            return get(file_of(name))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            api = open_api(where["token"])
+            files = try_again(lambda: api.list_repo_files(repo_id, revision=where["revision"]))
+            return get(choose_file(name, files, repo_id))
 
 
 def _cached(repo_id: str, name: str | None, where: dict[str, Any]) -> Path:

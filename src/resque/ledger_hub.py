@@ -26,6 +26,8 @@ SHARDS = "data/*.parquet"
 CARD, SCHEMA = "README.md", "schema.json"
 MAX_ENTRY = 1 << 20  # characters of one entry
 MAX_SHARD = 1 << 28  # bytes of one file's contents
+MAX_ROWS = 1_000_000  # of one file
+BATCH_ROWS = 10_000
 
 CARD_HEAD = """---
 pretty_name: Costs of retraining models, measured by resque
@@ -231,18 +233,8 @@ def _arrow_type(kind: str) -> Any:
 
 
 def _read_shard(path: Path) -> Iterator[Entry]:
-    import pyarrow.parquet as pq
-
     try:
-        with pq.ParquetFile(path) as file:
-            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-            if sum(group.total_byte_size for group in groups) > MAX_SHARD:
-                raise ResqueError(f"it holds more than {MAX_SHARD} bytes")
-            lines = [
-                line
-                for batch in file.iter_batches(batch_size=1000, columns=["entry"])
-                for line in batch.column("entry").to_pylist()
-            ]
+        lines = list(_lines_of(path))
     except (ValueError, KeyError, OSError) as error:
         log.warning("skipped %s: %s", path.name, first_line(error))
         return
@@ -250,7 +242,27 @@ def _read_shard(path: Path) -> Iterator[Entry]:
         try:
             yield _read_entry(line)
         except (ValueError, RecursionError) as error:
-            log.warning("skipped row %d of %s: %s", number, path.name, first_line(error))
+            log.warning("skipped entry %d of %s: %s", number, path.name, first_line(error))
+
+
+def _lines_of(path: Path) -> Iterator[Any]:
+    """Yield the different entries of a file.
+
+    As a dictionary: a file of some kilobytes may say the same long text a million times.
+    """
+    import pyarrow.parquet as pq
+
+    seen: set[Any] = set()
+    with pq.ParquetFile(path, read_dictionary=["entry"]) as file:
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        size = sum(group.total_byte_size for group in groups)
+        if size > MAX_SHARD or file.metadata.num_rows > MAX_ROWS:
+            raise ResqueError(f"it holds {file.metadata.num_rows} rows of {size} bytes")
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=["entry"]):
+            for line in batch.column("entry").dictionary.to_pylist():
+                if line not in seen:
+                    seen.add(line)
+                    yield line
 
 
 def _read_entry(line: Any) -> Entry:

@@ -42,8 +42,8 @@ def push_metric(target: Target) -> str:
 def pin(requirements: str, version: str) -> str:
     r"""Return a requirements file with resque's version named.
 
-    >>> pin("resque\nevaluate>=0.4.6\\n", "1.2.0")
-    'resque==1.2.0\\nevaluate>=0.4.6\\n'
+    >>> pin("resque\nevaluate>=0.4.6\n", "1.2.0")
+    'resque==1.2.0\nevaluate>=0.4.6\n'
     """
     lines = (f"resque=={version}" if x == "resque" else x for x in requirements.splitlines())
     return "\n".join(lines) + "\n"

@@ -63,13 +63,13 @@ KEPT = {
     "record.host.system": PROSE, "record.host.versions.*": WORD,
 }  # fmt: skip
 EMPTIED: dict[str, Any] = {
-    "study": "", "error": None, "cell.classes": None, "record.command": "", "record.notes": [],
+    "study": "", "error": None, "record.command": "", "record.notes": [],
     "record.run_id": "", "record.price": None, "record.price_per_hour": None,
 }  # fmt: skip
 DAYS = ("ended", "record.started", "record.ended")
 MODELS = ("cell.model", "record.model.name")
 DATA = ("cell.original", "cell.dataset", "record.data.dataset", "record.data.eval_dataset")
-FAMILY = "cell.family"
+FAMILY, CLASSES = "cell.family", "cell.classes"
 MEMORY = "record.host.memory_bytes"
 
 
@@ -132,6 +132,9 @@ class _Rules:
         """Return what of a value may be published."""
         if place in EMPTIED:
             return EMPTIED[place]
+        if place == CLASSES and value is not None:
+            of = self._of_data
+            return {of(new): [of(old) for old in olds] for new, olds in value.items()}
         if isinstance(value, dict):
             free = place in ("predictors", "record.host.versions")
             return {
@@ -152,9 +155,13 @@ class _Rules:
             return text[:10] if re.fullmatch(r"\d{4}-\d\d-\d\dT.*", text) else ""
         if place == FAMILY:
             known = text == self._corruption.partition(":")[0] or text == "class_prior"
-            keep = known or (bool(self._data) and WORD.fullmatch(text) is not None)
-        else:
-            keep = place in KEPT and KEPT[place].fullmatch(text) is not None
+            return text if known else self._of_data(text)
+        keep = place in KEPT and KEPT[place].fullmatch(text) is not None
+        return text if keep else self._hidden(text)
+
+    def _of_data(self, text: str) -> str:
+        """Return a word that a data set was described with, where that is on the Hub."""
+        keep = self._data is not None and WORD.fullmatch(text) is not None
         return text if keep else self._hidden(text)
 
     def _name(self, name: str, on_hub: str | None) -> str:
