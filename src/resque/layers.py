@@ -74,8 +74,18 @@ def _automatic(model: Model, hidden: list[str], pooling: str) -> Layer:
     if head:
         return Layer(f"{head}.input", head, True, how, "it enters the classifier head")
     if hasattr(model.module, "config"):
-        return Layer("last_hidden_state", "", False, how, "the model has no classifier head")
+        base = _base_name(model.module)
+        return Layer("last_hidden_state", base, False, how, "the model has no classifier head")
     return _named(model, hidden[-1], pooling, "the model's last layer")
+
+
+def _base_name(module: nn.Module) -> str:
+    """Return the name of the part under a head that is no classifier, such as a language model's.
+
+    "" where the module is that part itself.
+    """
+    name = getattr(module, "base_model_prefix", "")
+    return name if name and isinstance(getattr(module, name, None), nn.Module) else ""
 
 
 def _one(model: Model, hidden: list[str], layer: str | int, pooling: str) -> Layer:

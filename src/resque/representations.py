@@ -101,7 +101,9 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class _Output:
+class Output:
+    """A batch that the model ran on: (n, D) vectors by layer, (n, C) logits or None, on the CPU."""
+
     batch: Batch
     vectors: dict[str, NDArray[np.float32]]
     logits: Tensor | None
@@ -141,8 +143,8 @@ def sum_representations(
     def run(batch_size: int) -> Part:
         part = Part({layer.name: ClassSums(groups) for layer in layers})
         use = replace(settings, batch_size=batch_size)
-        for out in _forward(model, data, layers, corruption, labels == "data", use, part.times):
-            part.counts += _count(out, classes)
+        for out in forward(model, data, layers, corruption, labels == "data", use, part.times):
+            part.counts += count(out, classes)
             part.bad += out.batch.bad
             keys = _keys(out, classes, labels)
             for name, vectors in out.vectors.items():
@@ -150,7 +152,7 @@ def sum_representations(
         return part
 
     total = _add_parts(on_all(lambda: fit_memory(run, settings.batch_size)))
-    _check_any(total.counts, data)
+    check_any(total.counts, data)
     return total
 
 
@@ -182,11 +184,11 @@ def collect_representations(
 
     def run(batch_size: int) -> Vectors:
         counts, times = Counts(), Times()
-        found: list[_Output] = []
+        found: list[Output] = []
         use = replace(settings, batch_size=batch_size)
         need_labels = data.columns.label is not None
-        for out in _forward(model, data, layers, corruption, need_labels, use, times):
-            counts += _count(out, classes)
+        for out in forward(model, data, layers, corruption, need_labels, use, times):
+            counts += count(out, classes)
             if out.vectors:
                 if not found:
                     check_memory(data.n_rows, sum(x.shape[1] for x in out.vectors.values()))
@@ -194,12 +196,12 @@ def collect_representations(
         return _stack(found, layers, classes, counts, times)
 
     total = _join(on_all(lambda: fit_memory(run, settings.batch_size)))
-    _check_any(total.counts, data)
+    check_any(total.counts, data)
     return total
 
 
 def _stack(
-    found: list[_Output], layers: Sequence[Layer], classes: ClassMap, counts: Counts, times: Times
+    found: list[Output], layers: Sequence[Layer], classes: ClassMap, counts: Counts, times: Times
 ) -> Vectors:
     """Put the batches of one process together."""
     vectors = {}
@@ -240,7 +242,7 @@ def check_memory(n_rows: int | None, dimension: int) -> None:
         )
 
 
-def _forward(
+def forward(
     model: Model,
     data: Data,
     layers: Sequence[Layer],
@@ -248,7 +250,7 @@ def _forward(
     need_labels: bool,
     settings: Settings,
     times: Times,
-) -> Iterator[_Output]:
+) -> Iterator[Output]:
     """Yield each batch with its vectors and logits, on the CPU."""
     from tqdm.auto import tqdm
 
@@ -299,9 +301,9 @@ def _loader(
     return DataLoader(batches, batch_size=None, num_workers=0 if data.n_rows is None else workers)
 
 
-def _run(model: Model, taps: Taps, batch: Batch) -> _Output:
+def _run(model: Model, taps: Taps, batch: Batch) -> Output:
     if not batch.inputs:
-        return _Output(batch, {}, None)
+        return Output(batch, {}, None)
     with model.inference():
         inputs = {name: tensor.to(model.device) for name, tensor in batch.inputs.items()}
         taps.expect(inputs.get("attention_mask"))
@@ -312,10 +314,11 @@ def _run(model: Model, taps: Taps, batch: Batch) -> _Output:
         vectors = {name: x.cpu().numpy() for name, x in taps.take().items()}
         logits = getattr(output, "logits", output if isinstance(output, Tensor) else None)
         logits = None if logits is None or logits.ndim != 2 else logits.float().cpu()
-    return _Output(batch, vectors, logits)
+    return Output(batch, vectors, logits)
 
 
-def _count(out: _Output, classes: ClassMap) -> Counts:
+def count(out: Output, classes: ClassMap) -> Counts:
+    """Return what happened to the samples of a batch."""
     batch = out.batch
     counts = Counts(
         samples=len(batch.labels),
@@ -336,7 +339,7 @@ def _count(out: _Output, classes: ClassMap) -> Counts:
     return replace(counts, scored=len(rows), correct=correct, loss_sum=float(loss))
 
 
-def _keys(out: _Output, classes: ClassMap, labels: str) -> list[Label]:
+def _keys(out: Output, classes: ClassMap, labels: str) -> list[Label]:
     if labels != "predicted":
         return [classes.key(label) for label in out.batch.labels if label is not None]
     if not out.vectors:
@@ -383,7 +386,8 @@ def _join(parts: list[Vectors]) -> Vectors:
     )
 
 
-def _check_any(counts: Counts, data: Data) -> None:
+def check_any(counts: Counts, data: Data) -> None:
+    """Raise ResqueError where a pass saw no sample."""
     if counts.samples:
         return
     raise ResqueError(

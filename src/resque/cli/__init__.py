@@ -60,7 +60,17 @@ def _tell(text: str, code: int) -> int:
 def _command() -> Any:
     import typer
 
-    from resque.cli import demo, estimate, fingerprint, forecast, metric, retrain, study
+    from resque.cli import (
+        cache,
+        demo,
+        estimate,
+        fingerprint,
+        forecast,
+        metric,
+        rank,
+        retrain,
+        study,
+    )
 
     app = typer.Typer(
         name="resque",
@@ -82,6 +92,8 @@ def _command() -> Any:
     app.command("estimate", epilog=estimate.EXAMPLES)(estimate.estimate)
     app.add_typer(fingerprint.app, name="fingerprint")
     app.add_typer(metric.app, name="metric")
+    app.command("rank", epilog=rank.EXAMPLES)(rank.rank)
+    app.command("cache", epilog=cache.EXAMPLES)(cache.cache)
     app.command("retrain", epilog=retrain.EXAMPLES)(retrain.retrain)
     app.command("forecast", epilog=forecast.EXAMPLES)(forecast.forecast)
     app.command("study", epilog=study.EXAMPLES)(study.study)
