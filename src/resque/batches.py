@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from resque.shifts import Corruption
 from resque.sums import Ints, Label
 
 WINDOW = 32  # batches whose texts are sorted by length together
+WINDOWS_EACH = 4  # of a process, from which on it takes whole windows: none is dealt out unevenly
 UNLIMITED = 1_000_000  # tokenizers without a limit name a greater one
 
 
@@ -47,6 +48,22 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """A text as its tokenizer gives it.
+
+    Attributes:
+        ids: a list of numbers by argument of the model's forward.
+        cut: whether the text is longer than the model takes.
+    """
+
+    ids: dict[str, list[int]]
+    cut: bool
+
+    def __len__(self) -> int:
+        return len(self.ids["input_ids"])
+
+
+@dataclass(frozen=True)
 class Encoder:
     """Turns samples into tensors with the model's own processor. Holds no weights.
 
@@ -67,7 +84,7 @@ class Encoder:
     argument: str
 
     def __call__(self, samples: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
-        """Return the tensors of a batch, and how many samples were cut."""
+        """Return the tensors of a batch, texts tokenized or not, and how many samples were cut."""
         if self.modality == "tensor":
             names = samples[0]
             return {name: _stack([sample[name] for sample in samples]) for name in names}, 0
@@ -84,17 +101,22 @@ class Encoder:
         extra = {"input_data_format": "channels_last"} if self.channels == 1 else {}
         return dict(self.processor(images=list(images), return_tensors="pt", **extra))
 
-    def _texts(self, texts: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
+    def tokenize(self, texts: Sequence[Any]) -> list[Tokens]:
+        """Return the tokens of texts, or of pairs of texts."""
         columns = [list(x) for x in zip(*texts, strict=True)] if _pairs(texts) else [list(texts)]
         encoded = self.processor(
-            *columns,
-            padding=True,
-            truncation=self.max_length is not None,
-            max_length=self.max_length,
-            return_tensors="pt",
+            *columns, truncation=self.max_length is not None, max_length=self.max_length
         )
-        cut = sum(bool(e.overflowing) for e in encoded.encodings or ())
-        return dict(encoded), cut
+        cut = [bool(e.overflowing) for e in encoded.encodings or ()] or [False] * len(texts)
+        names = list(encoded)
+        rows = zip(*(encoded[name] for name in names), cut, strict=True)
+        return [Tokens(dict(zip(names, row, strict=False)), row[-1]) for row in rows]
+
+    def _texts(self, texts: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
+        tokens = texts if isinstance(texts[0], Tokens) else self.tokenize(texts)
+        ids = {name: [text.ids[name] for text in tokens] for name in tokens[0].ids}
+        padded = self.processor.pad(ids, padding=True, return_tensors="pt")
+        return dict(padded), sum(text.cut for text in tokens)
 
     def _sounds(self, sounds: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
         cut = sum(self.max_length is not None and len(x) > self.max_length for x in sounds)
@@ -182,10 +204,12 @@ class Batches(IterableDataset[Batch]):
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         part, parts = self.rank + self.world * number, self.world * workers
-        if self.encoder.modality == "text":  # all read the texts, which costs little, to sort them
-            rows, size = iterate(self.data), self.batch_size * WINDOW
+        size = self.batch_size * (WINDOW if self.encoder.modality == "text" else 1)
+        few = self.data.n_rows is None or self.data.n_rows < WINDOWS_EACH * size * parts
+        if self.encoder.modality == "text" and few:  # all read and sort, and share the batches
+            rows = iterate(self.data)
         else:
-            rows, size = iterate(self.data, self.batch_size, part, parts), self.batch_size
+            rows = iterate(self.data, size, part, parts)
             part, parts = 0, 1
         while window := list(itertools.islice(rows, size)):
             yield from self._window(window, part, parts)
@@ -209,8 +233,10 @@ class Batches(IterableDataset[Batch]):
                 empty += 1
             else:
                 rows.append(row)
-        if self.encoder.modality == "text":
-            rows.sort(key=_length)
+        if self.encoder.modality == "text" and rows:
+            tokens = self.encoder.tokenize([row.inputs for row in rows])
+            rows = [replace(row, inputs=x) for row, x in zip(rows, tokens, strict=True)]
+            rows.sort(key=lambda row: len(row.inputs))
         if part == 0:
             yield Batch(np.zeros(0, np.int64), [], {}, 0, empty, unlabelled, tuple(bad))
         for start in range(part * self.batch_size, len(rows), parts * self.batch_size):
