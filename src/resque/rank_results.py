@@ -236,8 +236,8 @@ class Ranking:
         if cheaper:
             last = cheaper[-1]
             text += (
-                f" {self.labels[last.model]} is the cheapest on the Pareto front ({self._cost_words(last)} "
-                f"against {self._cost_words(best)})."
+                f" {self.labels[last.model]} is the cheapest on the Pareto front "
+                f"({self._cost_words(last)} against {self._cost_words(best)})."
             )
         return [text]
 
