@@ -47,6 +47,15 @@ def shift_from_published(
     return float(each.mean() / np.pi)
 
 
+def stamp_of_published(model: Model) -> list[int] | None:
+    """Return size and time of the fingerprint in a model's folder, or None."""
+    path = Path(model.name) / FILE_NAME
+    if not path.is_file():
+        return None
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns]
+
+
 def _published(model: Model, token: str | None) -> Fingerprint | None:
     from huggingface_hub.constants import HF_HUB_OFFLINE
 

@@ -24,7 +24,7 @@ from resque.rank_results import (
     sorted_by,
 )
 from resque.rank_scores import SCORES, score_layer
-from resque.rank_shift import shift_from_published
+from resque.rank_shift import shift_from_published, stamp_of_published
 
 if TYPE_CHECKING:
     from resque.data import Data, Source
@@ -219,7 +219,9 @@ class _Ranker:
         told = ("max_samples", "pooling", "seed", "skip_bad_rows")
         parts = {
             "version": CACHE_VERSION,
-            "model": [model.weights, model.preprocessing, type(model.module).__name__, model.dtype],
+            "model": [model.name, model.revision, model.weights, model.preprocessing],
+            "computes": [type(model.module).__name__, model.dtype],
+            "published": stamp_of_published(model),
             "device": model.device.type,
             "data": [str(rows), str(data.spec), asdict(data.columns)],
             "options": [getattr(self.use, name) for name in told],
