@@ -160,8 +160,8 @@ class _Ranker:
         ahead = Ahead(self.use.token)
         found = []
         for i, model in enumerate(models):
-            if first and i == 0:
-                ahead.fetch(model)
+            if i:
+                _free()
             ahead.wait(model)
             if first and i + 1 < len(models):
                 ahead.fetch(models[i + 1])
@@ -177,8 +177,6 @@ class _Ranker:
             why = str(error) if isinstance(error, ResqueError) else first_line(error)
             log.warning("%s: %s", _name(model), why)
             return RankedModel(_name(model), why or type(error).__name__)
-        finally:
-            _free()
         return RankedModel(_name(model), None, seen, self._choose(seen), cached)
 
     def _choose(self, seen: Observation) -> LayerScores:
@@ -200,10 +198,14 @@ class _Ranker:
             if kept is not None:
                 return observation_of(kept), True
             seen, layers = self._pass(loaded, data)
-        found = self._observation(loaded, data, seen, layers, memory.megabytes)
+        main, peak = is_main_process(), memory.megabytes
+        scored = on_all(
+            lambda: self._observation(loaded, data, seen, layers, peak) if main else None
+        )
+        found = next(x for x in scored if x is not None)
         if self.costs is not None:
             found = replace(found, forecast=self._forecast(found, str(model), data, self.costs))
-        if key and is_main_process():
+        if key and main:
             write_entry(key, found.to_dict())
         return found, False
 
@@ -312,7 +314,7 @@ def _digests(costs: Costs) -> list[str]:
 
 
 def _free() -> None:
-    """Give a model's memory back before the next one comes."""
+    """Give the last model's memory back before the next one comes."""
     import torch
 
     gc.collect()
