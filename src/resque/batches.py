@@ -18,6 +18,7 @@ from resque.models import Model
 from resque.rows import BadRow, Row, read_row
 from resque.shifts import Corruption
 from resque.sums import Ints, Label
+from resque.words import words_of_tokens
 
 WINDOW = 32  # batches whose texts are sorted by length together
 WINDOWS_EACH = 4  # of a process, from which on it takes whole windows: none is dealt out unevenly
@@ -36,6 +37,7 @@ class Batch:
         empty: rows left out because their text is empty.
         unlabelled: rows left out because they have no label.
         bad: why rows were left out that cannot be read.
+        words: of each text each token's word, or −1; None where words are not asked for.
     """
 
     indices: Ints
@@ -45,6 +47,7 @@ class Batch:
     empty: int = 0
     unlabelled: int = 0
     bad: tuple[str, ...] = ()
+    words: list[list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,12 @@ class Tokens:
     Attributes:
         ids: a list of numbers by argument of the model's forward.
         cut: whether the text is longer than the model takes.
+        words: each token's word, or −1; None where words are not asked for.
     """
 
     ids: dict[str, list[int]]
     cut: bool
+    words: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.ids["input_ids"])
@@ -74,6 +79,7 @@ class Encoder:
         max_length: tokens or audio samples that the model takes; None for no limit.
         sampling_rate: Hz that the model takes, or None.
         argument: the forward argument of an input without a processor.
+        by_word: whether tokens are matched with the words of texts.
     """
 
     modality: str
@@ -82,6 +88,7 @@ class Encoder:
     max_length: int | None
     sampling_rate: int | None
     argument: str
+    by_word: bool = False
 
     def __call__(self, samples: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
         """Return the tensors of a batch, texts tokenized or not, and how many samples were cut."""
@@ -105,12 +112,17 @@ class Encoder:
         """Return the tokens of texts, or of pairs of texts."""
         columns = [list(x) for x in zip(*texts, strict=True)] if _pairs(texts) else [list(texts)]
         encoded = self.processor(
-            *columns, truncation=self.max_length is not None, max_length=self.max_length
+            *columns,
+            truncation=self.max_length is not None,
+            max_length=self.max_length,
+            **({"return_offsets_mapping": True} if self.by_word else {}),
         )
         cut = [bool(e.overflowing) for e in encoded.encodings or ()] or [False] * len(texts)
+        offsets = encoded.pop("offset_mapping", None)
+        words = map(words_of_tokens, texts, offsets) if self.by_word else [None] * len(texts)
         names = list(encoded)
-        rows = zip(*(encoded[name] for name in names), cut, strict=True)
-        return [Tokens(dict(zip(names, row, strict=False)), row[-1]) for row in rows]
+        ids = (dict(zip(names, x, strict=True)) for x in zip(*encoded.values(), strict=True))
+        return [Tokens(*row) for row in zip(ids, cut, words, strict=True)]
 
     def _texts(self, texts: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
         tokens = texts if isinstance(texts[0], Tokens) else self.tokenize(texts)
@@ -128,15 +140,23 @@ class Encoder:
         return dict(encoded), cut
 
 
-def make_encoder(model: Model, modality: str) -> Encoder:
+def make_encoder(model: Model, modality: str, by_word: bool = False) -> Encoder:
     """Return the encoder of data of this modality for a model.
 
+    Args:
+        model: the model.
+        modality: of the data.
+        by_word: match tokens with the words of texts.
+
     Raises:
-        ResqueError: where the model needs a processor and has none.
+        ResqueError: where the model needs a processor and has none, or its tokenizer does not
+            tell where tokens are from.
     """
     processor, config = model.processor, getattr(model.module, "config", None)
     if processor is None and modality == "text":
         raise ResqueError(f"{model.name} has no tokenizer; give one with processor=")
+    if by_word and not getattr(processor, "is_fast", False):
+        raise ResqueError(f"the tokenizer of {model.name} does not tell which word a token is from")
     return Encoder(
         modality=modality,
         processor=processor,
@@ -144,6 +164,7 @@ def make_encoder(model: Model, modality: str) -> Encoder:
         max_length=_limit(model) if modality == "text" else getattr(processor, "n_samples", None),
         sampling_rate=getattr(processor, "sampling_rate", None),
         argument=getattr(model.module, "main_input_name", "input"),
+        by_word=by_word,
     )
 
 
@@ -251,7 +272,8 @@ class Batches(IterableDataset[Batch]):
     def _encode(self, rows: list[Row]) -> Batch:
         inputs, truncated = self.encoder([row.inputs for row in rows])
         indices = np.fromiter((row.index for row in rows), np.int64, len(rows))
-        return Batch(indices, [row.label for row in rows], inputs, truncated)
+        words = [row.inputs.words for row in rows] if self.encoder.by_word else None
+        return Batch(indices, [row.label for row in rows], inputs, truncated, words=words)
 
 
 def _length(row: Row) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resque.sums import Ints, Label, hash_of
+from resque.sums import Ints, hash_of
 
 
 @dataclass
@@ -21,22 +21,24 @@ class KeptRows:
     Attributes:
         limit: rows kept at most.
         indices: (n,) the rows' indices; ascending after `settle`.
-        labels: n classes.
+        labels: n classes, or numbers.
         vectors: (n, D) float32 by layer.
         logits: (n, C) float32, or None.
+        bits_within: lowest bits of an index that number what lies within one sample.
     """
 
     limit: int
     indices: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    labels: list[Label] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     logits: NDArray[np.float32] | None = None
+    bits_within: int = 0
     _parts: list[KeptRows] = field(default_factory=list, repr=False)
 
     def add(
         self,
         indices: Ints,
-        labels: Sequence[Label],
+        labels: Sequence[Any],
         vectors: Mapping[str, NDArray[np.float32]],
         logits: NDArray[np.float32] | None,
     ) -> None:
@@ -66,7 +68,7 @@ class KeptRows:
 
     def __add__(self, other: KeptRows) -> KeptRows:
         """Return the sample of both sets of rows."""
-        total = KeptRows(self.limit)
+        total = KeptRows(self.limit, bits_within=self.bits_within)
         for side in (self, other):
             side.settle()
             total.add(side.indices, side.labels, side.vectors, side.logits)

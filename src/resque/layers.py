@@ -25,7 +25,7 @@ class Layer:
         entering: whether the module's input is read rather than its output.
         pooling: for (N, tokens, features): "mean" under the attention mask, "cls" the first
             token, "last" the last real token, "official" the mean over features. (N, C, H, W)
-            is averaged over space by each of them.
+            is averaged over space by each of them. "none" leaves the tokens to `resque.words`.
         why: one line that says why it was chosen.
     """
 
@@ -163,11 +163,13 @@ def pool(x: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
         x: (N, D), (N, tokens, features), (N, C, H, W), or (N, C, …).
         mask: (N, tokens), 1 for real tokens; None, or of another length, counts all as real.
         pooling: as in `Layer`; "channels" averages every axis after the second; "flatten"
-            averages nothing.
+            averages nothing, and "none" leaves x as it is.
 
     Returns:
-        (N, D) float32.
+        (N, D) float32; x with "none".
     """
+    if pooling == "none":
+        return x
     if x.ndim == 2 or pooling == "flatten":
         return x.flatten(1).float()
     if x.ndim != 3 or pooling in ("channels", "official"):

@@ -12,6 +12,35 @@ from numpy.typing import NDArray
 from resque.sums import CHUNK_VALUES, ClassSums, Floats, Ints, Label, check_finite
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Sums with a number y of each row.
+
+    Attributes:
+        total: Σ y.
+        square: Σ y².
+        cross: (D,) Σ y z.
+    """
+
+    total: float
+    square: float
+    cross: Floats
+
+    def about(self, moved: Floats) -> Targets:
+        """Return the same where each z is greater by (D,)."""
+        return replace(self, cross=self.cross + self.total * moved)
+
+    def plus(self, other: Targets | None, sign: float = 1.0) -> Targets:
+        """Return the sums of both; with a sign of −1, those without the other's rows."""
+        if other is None:
+            return self
+        return Targets(
+            self.total + sign * other.total,
+            self.square + sign * other.square,
+            self.cross + sign * other.cross,
+        )
+
+
 @dataclass
 class Moments:
     """Class sums, Gram matrix and the next two powers of rows less a centre, in float64.
@@ -25,6 +54,7 @@ class Moments:
         gram: (D, D) Σ z zᵀ.
         cubic: (D,) Σ ‖z‖² z.
         quartic: Σ ‖z‖⁴.
+        targets: sums with numbers, where rows have such; their label is then all the same.
     """
 
     centre: Floats | None = None
@@ -32,14 +62,22 @@ class Moments:
     gram: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     cubic: Floats = field(default_factory=lambda: np.zeros(0))
     quartic: float = 0.0
+    targets: Targets | None = None
 
-    def add(self, vectors: NDArray[Any], labels: Sequence[Label], indices: Ints) -> None:
+    def add(
+        self,
+        vectors: NDArray[Any],
+        labels: Sequence[Label],
+        indices: Ints,
+        numbers: Floats | None = None,
+    ) -> None:
         """Add a batch.
 
         Args:
             vectors: (N, D) of any float dtype.
             labels: N class labels.
             indices: (N,) rows' indices, which an error names.
+            numbers: (N,) targets, where they are no classes.
 
         Raises:
             ValueError: where a vector is NaN or infinite (naming the rows), or D differs.
@@ -62,6 +100,10 @@ class Moments:
             self.gram += rows.T @ rows
             self.cubic += norms @ rows
             self.quartic += float(norms @ norms)
+            if numbers is not None:
+                y = numbers[part]
+                found = Targets(float(y.sum()), float(y @ y), y @ rows)
+                self.targets = found.plus(self.targets)
 
     @property
     def n(self) -> int:
@@ -96,6 +138,7 @@ class Moments:
             + 4 * float(self.cubic @ d + d @ gram_d)
             + 2 * square * (trace + 2 * along)
             + n * square**2,
+            self.targets and self.targets.about(d),
         )
 
     def __add__(self, other: Moments) -> Moments:
@@ -109,6 +152,7 @@ class Moments:
             self.gram + other.gram,
             self.cubic + other.cubic,
             self.quartic + other.quartic,
+            self.targets and self.targets.plus(other.targets),
         )
 
     def __sub__(self, part: Moments) -> Moments:
@@ -118,7 +162,9 @@ class Moments:
         part = part.about(self.centre)
         less = replace(part.classes, counts=-part.classes.counts, sums=-part.classes.sums)
         negative = Moments(self.centre, less, -part.gram, -part.cubic, -part.quartic)
-        return self + negative
+        return replace(
+            self + negative, targets=self.targets and self.targets.plus(part.targets, -1.0)
+        )
 
     def covariance(self) -> tuple[Floats, float]:
         """Return the (D, D) covariance over N, and Σ ‖row − mean‖⁴."""

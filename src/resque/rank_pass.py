@@ -18,8 +18,9 @@ from resque.layers import Layer
 from resque.models import Model
 from resque.moments import Moments
 from resque.processes import fit_memory, on_all
-from resque.representations import Settings, Times, check_any, count, forward
+from resque.representations import Output, Settings, Times, check_any, count, forward
 from resque.sums import Floats, Label
+from resque.words import WORD_BITS
 
 KEPT_ROWS = 10_000  # for kNN, LEEP and RESQUE_task, whose time grows faster than the rows
 KEPT_VALUES = 1 << 26  # of all layers together: 256 MiB
@@ -97,19 +98,22 @@ def observe(
     settings = settings or Settings()
 
     def run(batch_size: int) -> Observed:
-        seen = Observed({}, KeptRows(KEPT_ROWS))
+        bits = WORD_BITS if data.columns.target == "words" else 0
+        seen = Observed({}, KeptRows(KEPT_ROWS, bits_within=bits))
         use = replace(settings, batch_size=batch_size)
         for out in forward(model, data, layers, None, True, use, seen.times):
             seen.counts += count(out, classes)
             if not out.vectors:
                 continue
             vectors = _with_mean(out.vectors, averaged)
-            labels = [classes.key(label) for label in out.batch.labels if label is not None]
+            labels, numbers = _targets(out, data, classes)
             seen.kept.limit = rows_for(sizes(vectors), KEPT_ROWS, KEPT_VALUES)
             for name, x in vectors.items():
-                seen.moments.setdefault(name, Moments()).add(x, labels, out.batch.indices)
-            logits = None if out.logits is None or model.n_classes is None else out.logits.numpy()
-            seen.kept.add(out.batch.indices, labels, vectors, logits)
+                seen.moments.setdefault(name, Moments()).add(x, labels, out.batch.indices, numbers)
+            unread = out.logits is None or model.n_classes is None or numbers is not None
+            logits = None if unread or out.logits is None else out.logits.numpy()
+            kept = labels if numbers is None else numbers.tolist()
+            seen.kept.add(out.batch.indices, kept, vectors, logits)
             if logits is not None:
                 seen.predicted.update(zip(logits.argmax(axis=1).tolist(), labels, strict=True))
         return seen
@@ -120,6 +124,14 @@ def observe(
     check_any(first.counts, data)
     first.kept.settle()
     return first
+
+
+def _targets(out: Output, data: Data, classes: ClassMap) -> tuple[list[Label], Floats | None]:
+    """Return the classes of a batch; where its labels are numbers, these, and one class for all."""
+    labels = [label for label in out.batch.labels if label is not None]
+    if data.columns.target == "number":
+        return ["number"] * len(labels), np.array(labels, np.float64)
+    return [classes.key(label) for label in labels], None
 
 
 def _with_mean(

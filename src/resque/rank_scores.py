@@ -18,10 +18,11 @@ from scipy.special import softmax
 from resque.clustering import cluster, contingency, disagreement, task_interval
 from resque.kept_rows import KeptRows
 from resque.moments import Moments
-from resque.sums import Floats, Ints, Label, group_of
+from resque.sums import Floats, Ints, group_of
 from resque.transfer_scores import (
     h_score_of_moments,
     knn_hits,
+    knn_means,
     leep_of_rows,
     logme_of_moments,
     nce_of_counts,
@@ -41,18 +42,20 @@ class Kind:
         greater_is_better: which way it is read.
         all_rows: whether it is of all rows; else of those kept.
         of_head: whether it is of the predictions of the checkpoint's own classifier head.
+        of_numbers: whether it is of targets that are numbers, too.
     """
 
     what: str
     greater_is_better: bool
     all_rows: bool
     of_head: bool = False
+    of_numbers: bool = False
 
 
 SCORES = {
-    "logme": Kind("log evidence of a linear model, nats per sample", True, True),
+    "logme": Kind("log evidence of a linear model, nats per sample", True, True, False, True),
     "hscore": Kind("regularized H-score", True, True),
-    "knn": Kind("leave-one-out accuracy of 5 neighbours", True, False),
+    "knn": Kind("leave-one-out accuracy of 5 neighbours", True, False, False, True),
     "leep": Kind("log-likelihood from the model's own classes, nats", True, False, True),
     "nce": Kind(
         "negative conditional entropy given the model's own classes, nats", True, True, True
@@ -130,7 +133,9 @@ def score_layer(
         "nce": rows.nce if predicted is not None and kept.logits is not None else None,
         "resque_task": rows.resque_task,
     }
-    found = {name: run() for name in wanted if (run := known[name]) is not None}
+    if rows.numbers:
+        known = {name: run for name, run in known.items() if SCORES[name].of_numbers}
+    found = {name: run() for name in wanted if (run := known.get(name)) is not None}
     return found, rows.notes
 
 
@@ -148,9 +153,10 @@ class _Rows:
     ) -> None:
         self.moments, self.kept, self.predicted = moments, kept, predicted
         self.x, self.init, self.seed = kept.vectors[layer], init, seed
+        self.numbers = moments.targets is not None
         names = np.array([str(label) for label in kept.labels])
         self.y: Ints = np.unique(names, return_inverse=True)[1].astype(np.int64)
-        groups = group_of(kept.indices, PARTS)
+        groups = group_of(kept.indices >> kept.bits_within, PARTS)
         self.rest = [np.flatnonzero(groups != g) for g in range(PARTS)]
         self.share = len(self.y) / moments.n  # of all rows that are kept
         self.notes: list[str] = []
@@ -163,7 +169,21 @@ class _Rows:
         return self._of_moments(h_score_of_moments)
 
     def knn(self) -> Estimate:
+        if self.numbers:
+            return self._knn_of_numbers()
         return self._of_rows(knn_hits(self.x, self.y).astype(np.float64))
+
+    def _knn_of_numbers(self) -> Estimate:
+        """Return the correlation of targets with the mean of the neighbours' targets."""
+        y = np.array(self.kept.labels, np.float64)
+        means = knn_means(self.x, y)
+
+        def agreement(rows: Any) -> float:
+            both = y[rows], means[rows]
+            return float(np.corrcoef(*both)[0, 1]) if all(map(np.ptp, both)) else 0.0
+
+        value = agreement(slice(None))
+        return self._estimate(value, [agreement(rest) for rest in self._parts()])
 
     def leep(self) -> Estimate:
         probabilities = softmax(np.asarray(self.kept.logits, np.float64), axis=1)
@@ -212,8 +232,10 @@ class _Rows:
 
     def _moments_of(self, rows: Ints) -> Moments:
         found = Moments()
-        labels: list[Label] = [self.kept.labels[i] for i in rows]
-        found.add(self.x[rows], labels, self.kept.indices[rows])
+        labels: list[Any] = [self.kept.labels[i] for i in rows]
+        numbers = np.array(labels, np.float64) if self.numbers else None
+        classes = ["number"] * len(labels) if self.numbers else labels
+        found.add(self.x[rows], classes, self.kept.indices[rows], numbers)
         return found
 
     def _of_rows(self, each: NDArray[np.float64]) -> Estimate:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resque.errors import ResqueError, UsageError, first_line, near
+from resque.labels import ClassMap
 from resque.measurement import library_versions, load_model, match_classes, open_for
 from resque.options import Options, make_options
 from resque.rank_cache import key_of, read_entry, write_entry
@@ -211,7 +212,11 @@ class _Ranker:
 
     def _open(self, model: Any) -> tuple[Model, Data]:
         loaded = load_model(model, self.use)
-        return loaded, open_for(loaded, self.source, self.use)
+        data = open_for(loaded, self.source, self.use, any_target=True)
+        if data.columns.target == "number" and not SCORES[self.sort_by].of_numbers:
+            known = ", ".join(name for name, kind in SCORES.items() if kind.of_numbers)
+            raise UsageError(f"{self.sort_by} is of classes, and the targets are numbers: {known}")
+        return loaded, data
 
     def _key(self, model: Model, data: Data) -> str | None:
         """Return the cache's key, or None where the data cannot be told from other data."""
@@ -245,7 +250,9 @@ class _Ranker:
             hidden = choose_layers(model, list(hidden_layers(model.module)), self.use.pooling)
             averaged = tuple(layer.name for layer in hidden)
         read = hidden if averaged else chosen
-        classes = match_classes(data, model, None)
+        if data.columns.target == "words":
+            read = tuple(replace(layer, pooling="none") for layer in read)
+        classes = _classes_of(data, model)
         settings = self.use.settings
         seen = observe(model, data, read, classes, averaged=averaged, settings=settings)
         if averaged:
@@ -267,7 +274,7 @@ class _Ranker:
             notes += said
             dimension = len(moments.gram)
             found.append(LayerScores(layer.name, layer.pooling, layer.why, dimension, scored))
-        by_name = match_classes(data, model, None).how == "name"
+        by_name = _classes_of(data, model).how == "name"
         return Observation(
             revision=model.revision,
             weights=model.weights,
@@ -293,6 +300,13 @@ class _Ranker:
                 "a forecast retrains from a data set by its name: give an id or folder"
             )
         return forecast_for(found, model, str(self.dataset), data, costs, self.use)
+
+
+def _classes_of(data: Data, model: Model) -> ClassMap:
+    """Return how the data's labels become classes: as the model's own where they meet by name."""
+    if data.columns.target == "class":
+        return match_classes(data, model, None)
+    return ClassMap("none", {}, (), data.columns.label_names)
 
 
 def _name(model: Any) -> str:

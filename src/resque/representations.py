@@ -23,6 +23,7 @@ from resque.models import Model
 from resque.processes import fit_memory, on_all, rank_and_world
 from resque.shifts import Corruption, check_fits
 from resque.sums import ClassSums, Ints, Label
+from resque.words import average_words, labelled_words
 
 WORKERS_FROM = 2_000  # rows below which starting data-loader workers costs more than they save
 
@@ -283,7 +284,7 @@ def _loader(
 ) -> Any:
     from torch.utils.data import DataLoader
 
-    encoder = make_encoder(model, data.columns.modality)
+    encoder = make_encoder(model, data.columns.modality, data.columns.target == "words")
     batches = Batches(
         data,
         encoder,
@@ -311,10 +312,22 @@ def _run(model: Model, taps: Taps, batch: Batch) -> Output:
             output = model.module(**inputs)
         else:
             output = model.module(*inputs.values())
+        if batch.words is not None:
+            return _run_words(model, taps, batch)
         vectors = {name: x.cpu().numpy() for name, x in taps.take().items()}
         logits = getattr(output, "logits", output if isinstance(output, Tensor) else None)
         logits = None if logits is None or logits.ndim != 2 else logits.float().cpu()
     return Output(batch, vectors, logits)
+
+
+def _run_words(model: Model, taps: Taps, batch: Batch) -> Output:
+    """Return a batch of the words that have a label, each with an index of its own."""
+    left = getattr(model.processor, "padding_side", "right") == "left"
+    found = {name: average_words(x, batch.words or [], left) for name, x in taps.take().items()}
+    pairs = next(iter(found.values()))[1]
+    kept, indices, labels = labelled_words(pairs, batch.indices, batch.labels)
+    vectors = {name: x[kept].cpu().numpy() for name, (x, _) in found.items()}
+    return Output(replace(batch, indices=indices, labels=labels), vectors, None)
 
 
 def count(out: Output, classes: ClassMap) -> Counts:

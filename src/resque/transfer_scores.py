@@ -97,22 +97,27 @@ def logme(features: Any, labels: Any) -> float:
 def logme_of_moments(moments: Moments) -> float:
     """LogME of rows of which only the moments are kept; see `logme`.
 
+    Where the rows have numbers for targets, it is the evidence of these numbers as they are.
+
     The Gram matrix knows the features' directions down to 1e-16 of the greatest one's square;
     those below count as constant zero.
     """
     centre, sums, n = moments.centre, moments.sums, moments.n
     if centre is None:
         raise UsageError("there are no rows")
-    total = sums.sum(axis=0)
-    cross = sums + moments.counts[:, None] * centre  # (K, D): products of labels and features
+    total, squares = sums.sum(axis=0), moments.counts  # a class's labels are 1 and 0
+    cross = sums + squares[:, None] * centre  # (K, D): products of labels and features
+    if moments.targets is not None:
+        cross = (moments.targets.cross + moments.targets.total * centre)[None]
+        squares = np.array([moments.targets.square])
     gram = moments.gram + np.outer(total, centre) + np.outer(centre, total)
     values, vectors = np.linalg.eigh(gram + n * np.outer(centre, centre))
     known = values > len(values) * np.finfo(np.float64).eps * values[-1]
     if not known.any() or values[-1] <= 0:
-        return _mean_evidence(np.zeros(1), np.zeros((len(sums), 1)), moments.counts, n)
+        return _mean_evidence(np.zeros(1), np.zeros((len(squares), 1)), squares, n)
     values, vectors = values[known], vectors[:, known]
     projected = (cross @ vectors) ** 2 / values
-    return _mean_evidence(values / values[-1], projected, moments.counts, n)
+    return _mean_evidence(values / values[-1], projected, squares, n)
 
 
 def _mean_evidence(sigma: Floats, projected: Floats, squares: Floats, n: int) -> float:
@@ -241,7 +246,7 @@ def leep(probabilities: Any, labels: Any) -> float:
     >>> leep([[1.0, 0.0], [0.0, 1.0]], ["cat", "dog"])
     0.0
     """
-    return float(leep_of_rows(probabilities, labels).mean())
+    return min(float(leep_of_rows(probabilities, labels).mean()), 0.0)
 
 
 def leep_of_rows(probabilities: Any, labels: Any) -> Floats:
@@ -259,7 +264,7 @@ def leep_of_rows(probabilities: Any, labels: Any) -> Floats:
     np.add.at(joint, y, theta)
     given = joint / np.maximum(joint.sum(axis=0), np.finfo(np.float64).tiny)
     likelihood = np.einsum("nz,nz->n", theta, given[y])
-    return np.asarray(np.minimum(np.log(likelihood), 0.0))
+    return np.asarray(np.log(likelihood))
 
 
 def nce(source_labels: Any, target_labels: Any) -> float:
@@ -314,19 +319,30 @@ def knn_accuracy(features: Any, labels: Any, k: int = 5) -> float:
 
 def knn_hits(features: Any, labels: Any, k: int = 5) -> NDArray[np.bool_]:
     """Return for each row (N,) whether its neighbours vote for its class; see `knn_accuracy`."""
+    x = as_rows(features, "features", least=2)
+    y = _as_classes(labels, len(x), "labels")
+    voters = y[_neighbours(x, k)]
+    votes = (voters[:, :, None] == voters[:, None, :]).sum(axis=2)
+    elected = voters[np.arange(len(x)), votes.argmax(axis=1)]
+    return np.asarray(elected == y)
+
+
+def knn_means(features: Any, targets: Floats, k: int = 5) -> Floats:
+    """Return the mean target (N,) of each row's k nearest neighbours, without its own."""
+    x = as_rows(features, "features", least=2)
+    return np.asarray(targets[_neighbours(x, k)].mean(axis=1))
+
+
+def _neighbours(x: Floats, k: int) -> Ints:
+    """Return the (N, k) nearest other rows by cosine distance, the nearest first."""
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
-    x = as_rows(features, "features", least=2)
-    y = _as_classes(labels, len(x), "labels")
     if k < 1:
         raise UsageError(f"k is {k}; expected at least 1")
     model = NearestNeighbors(n_neighbors=min(k, len(x) - 1), metric="cosine").fit(x)
     with config_context(working_memory=KNN_MEGABYTES):
-        voters = y[model.kneighbors(return_distance=False)]
-    votes = (voters[:, :, None] == voters[:, None, :]).sum(axis=2)
-    elected = voters[np.arange(len(x)), votes.argmax(axis=1)]
-    return np.asarray(elected == y)
+        return np.asarray(model.kneighbors(return_distance=False), np.int64)
 
 
 def transfer_scores(features: Any, labels: Any, logits: Any = None) -> dict[str, float]:
