@@ -195,7 +195,8 @@ def test_a_forecast_for_each(digits, random_model):
     costs = Costs(0.9, rates=(0.01, 20.0), grid_intensity=100.0, price_per_hour=3.6)
     rows = f"{digits[1]}#test[:200]"
     found = rank([digits[0], random_model], rows, costs=costs, **OPTIONS)
-    assert found.cost_name == "forecast energy of retraining, kWh"
+    assert found.cost_name == "forecast energy of retraining"
+    assert found.to_dict()["cost_unit"] == "kWh"
     first, second = found.candidates
     assert first.cost < second.cost
     document = found.to_dict()["candidates"][1]
@@ -259,7 +260,8 @@ def test_a_smaller_resque_task_comes_first_and_what_has_no_score_last():
 
 def test_costs_of_two_kinds_make_no_front():
     a, b = (candidate(x, 1.0, knn=estimate(v)) for x, v in (("a", 0.8), ("b", 0.8)))
-    known = replace(b.observation, forecast={"energy_kwh": {"value": 0.1, "interval": [0, 1]}})
+    costs = {"energy_kwh": {"value": 0.1, "interval": [0, 1]}, "sentence": "cheap"}
+    known = replace(b.observation, forecast=costs)
     found = ranking_of(a, replace(b, observation=known))
     assert found.front == ()
     assert "and comes first" in found.sentences()[0]

@@ -23,7 +23,7 @@ from resque.sums import Floats, Label
 from resque.words import WORD_BITS
 
 KEPT_ROWS = 10_000  # for kNN, LEEP and RESQUE_task, whose time grows faster than the rows
-KEPT_VALUES = 1 << 26  # of all layers together: 256 MiB
+KEPT_VALUES = 1 << 26  # of all layers and the logits together: 256 MiB
 MEAN = "mean"  # the layer that is the mean of all hidden layers
 
 
@@ -107,11 +107,12 @@ def observe(
                 continue
             vectors = _with_mean(out.vectors, averaged)
             labels, numbers = _targets(out, data, classes)
-            seen.kept.limit = rows_for(sizes(vectors), KEPT_ROWS, KEPT_VALUES)
             for name, x in vectors.items():
                 seen.moments.setdefault(name, Moments()).add(x, labels, out.batch.indices, numbers)
             unread = out.logits is None or model.n_classes is None or numbers is not None
             logits = None if unread or out.logits is None else out.logits.numpy()
+            width = sizes(vectors) + (0 if logits is None else logits.shape[1])
+            seen.kept.limit = rows_for(width, KEPT_ROWS, KEPT_VALUES)
             kept = labels if numbers is None else numbers.tolist()
             seen.kept.add(out.batch.indices, kept, vectors, logits)
             if logits is not None:

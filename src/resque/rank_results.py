@@ -193,8 +193,14 @@ class Ranking:
     def cost_name(self) -> str:
         """What `cost` is."""
         if self.done and all(map(_has_forecast, self.done)):
-            return "forecast energy of retraining, kWh"
-        return "inference, s per 1,000 samples"
+            return "forecast energy of retraining"
+        return "inference"
+
+    def unit(self, cost: float) -> tuple[str, float]:
+        """Return the unit to tell a cost in, and what to multiply it with."""
+        if not (self.done and all(map(_has_forecast, self.done))):
+            return "s per 1,000 samples", 1.0
+        return ("kWh", 1.0) if cost >= 1 else ("Wh", 1e3) if cost >= 1e-3 else ("mWh", 1e6)
 
     @cached_property
     def recommended(self) -> RankedModel | None:
@@ -229,10 +235,11 @@ class Ranking:
             beyond = f"{abs(gap):.2g} ± {half:.2g} better than {second}"
         else:
             beyond = f"{abs(gap):.2g} better than {second} (too few rows for an error)"
-        text = (
-            f"Take {self.labels[best.model]}: it has the best {self.sort_by} ({value}), {beyond}."
-        )
+        text = f"Take {self.labels[best.model]}: it has the best {value}, {beyond}."
         cheaper = [x for x in self.front if x is not best]
+        forecast = best.observation.forecast if best.observation else None
+        if forecast is not None:
+            text += f" Retraining it: {forecast['sentence']}."
         if cheaper:
             last = cheaper[-1]
             text += (
@@ -242,7 +249,8 @@ class Ranking:
         return [text]
 
     def _cost_words(self, x: RankedModel) -> str:
-        return f"{_cost(x):.3g} {'kWh' if _has_forecast(x) else 's per 1,000 samples'}"
+        unit, by = self.unit(_cost(x))
+        return f"{by * _cost(x):.3g} {unit}"
 
     def _disagreement(self) -> list[str]:
         best = self.recommended
@@ -270,6 +278,7 @@ class Ranking:
                 "dataset": self.dataset,
                 "sort_by": self.sort_by,
                 "cost": self.cost_name,
+                "cost_unit": self.unit(1.0)[0],
                 "recommended": best.model if best else None,
                 "sentences": self.sentences(),
                 "candidates": [self._document(x) for x in self.candidates],
