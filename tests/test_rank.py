@@ -323,3 +323,49 @@ def test_lists_and_searches():
     assert listed_models(["a", "b", "a"]) == ["a", "b"]
     assert listed_models("org/a@v1") == ["org/a@v1"]
     assert parse_search("task=x , sort = likes") == {"task": "x", "sort": "likes", "limit": 20}
+
+
+def test_pairs_of_texts_and_sounds(tokenizer):  # noqa: F811
+    rows = text_table(60)
+    pairs = rows.rename_column("text", "premise").add_column("hypothesis", rows["text"][::-1])
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+             "intermediate_size": 32}  # fmt: skip
+    bert = build("BertForSequenceClassification", vocab_size=30, **sizes)
+    rng = np.random.default_rng(0)
+    sounds = [rng.normal(size=n).astype(np.float32) for n in rng.integers(400, 900, 40)]
+    audio = datasets.Dataset.from_dict({"audio": sounds, "label": [i % 2 for i in range(40)]})
+    wav2vec = build("Wav2Vec2ForSequenceClassification", vocab_size=30, conv_dim=(8, 8),
+                    conv_kernel=(10, 4), conv_stride=(5, 4), num_feat_extract_layers=2,
+                    num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
+                    classifier_proj_size=16, **sizes)  # fmt: skip
+    extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    for module, table, processor in ((bert, pairs, tokenizer), (wav2vec, audio, extractor)):
+        found = rank([module], table, processor=processor, input_columns=None, **OPTIONS)
+        seen = found.candidates[0]
+        assert seen.error is None
+        assert set(seen.scores) == set(SCORES)
+        assert seen.observation.samples == len(table)
+
+
+def test_a_candidate_that_memory_does_not_hold_is_told(digits, random_model, monkeypatch):
+    real = ranking._Ranker._pass
+
+    def full(self, model, data):
+        if model.name == random_model:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return real(self, model, data)
+
+    monkeypatch.setattr(ranking._Ranker, "_pass", full)
+    found = rank([random_model, digits[0]], f"{digits[1]}#test[:40]", scores="knn", **OPTIONS)
+    assert found.candidates[0].model == digits[0]
+    assert "out of memory" in found.candidates[1].error
+
+
+@pytest.mark.slow
+def test_a_probe_prices_each_candidate(digits, random_model):
+    found = rank([digits[0], random_model], f"{digits[1]}#train[:200]", costs=Costs(0.9),
+                 scores=["logme", "resque_task"], **OPTIONS)  # fmt: skip
+    for x in found.candidates:
+        assert x.error is None
+        assert "a probe of" in x.observation.forecast["rates"]
+        assert x.observation.forecast["seconds"]["interval"][1] > 0
