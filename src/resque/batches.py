@@ -22,6 +22,7 @@ from resque.words import words_of_tokens
 
 WINDOW = 32  # batches whose texts are sorted by length together
 WINDOWS_EACH = 4  # of a process, from which on it takes whole windows: none is dealt out unevenly
+TOKENS_EACH = 128  # of a row on a CPU, where larger batches are no faster and take more memory
 UNLIMITED = 1_000_000  # tokenizers without a limit name a greater one
 
 
@@ -211,6 +212,7 @@ class Batches(IterableDataset[Batch]):
         skip_bad_rows: bool = False,
         rank: int = 0,
         world: int = 1,
+        tokens_each: int | None = None,
     ) -> None:
         self.data = data
         self.encoder = encoder
@@ -219,6 +221,7 @@ class Batches(IterableDataset[Batch]):
         self.need_labels = need_labels
         self.skip_bad_rows = skip_bad_rows
         self.rank, self.world = rank, world
+        self.tokens_each = tokens_each  # padded, mean over a batch's full number of rows, at most
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches; in a data-loader worker, that worker's part of them."""
@@ -257,11 +260,22 @@ class Batches(IterableDataset[Batch]):
         if self.encoder.modality == "text" and rows:
             tokens = self.encoder.tokenize([row.inputs for row in rows])
             rows = [replace(row, inputs=x) for row, x in zip(rows, tokens, strict=True)]
-            rows.sort(key=lambda row: len(row.inputs))
+            rows.sort(key=lambda row: len(row.inputs), reverse=True)  # later ones fit its memory
         if part == 0:
             yield Batch(np.zeros(0, np.int64), [], {}, 0, empty, unlabelled, tuple(bad))
-        for start in range(part * self.batch_size, len(rows), parts * self.batch_size):
-            yield self._encode(rows[start : start + self.batch_size])
+        for some in itertools.islice(self._split(rows), part, None, parts):
+            yield self._encode(some)
+
+    def _split(self, rows: list[Row]) -> Iterator[list[Row]]:
+        """Yield the rows of each batch."""
+        start = 0
+        while start < len(rows):
+            size = self.batch_size
+            if self.encoder.modality == "text" and self.tokens_each:
+                most = size * self.tokens_each // len(rows[start].inputs)
+                size = max(1, min(size, most))
+            yield rows[start : start + size]
+            start += size
 
     def _read(self, index: int, raw: dict[str, Any]) -> Row:
         row = read_row(self.data, index, raw, self.encoder.sampling_rate)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resque.batches import Batch, Batches, make_encoder
+from resque.batches import TOKENS_EACH, Batch, Batches, make_encoder
 from resque.data import Data
 from resque.errors import ResqueError, UsageError
 from resque.fingerprints import GROUPS, Counts
@@ -294,6 +294,7 @@ def _loader(
         skip_bad_rows=settings.skip_bad_rows,
         rank=rank,
         world=world,
+        tokens_each=TOKENS_EACH if model.device.type == "cpu" else None,
     )
     workers = settings.workers
     if workers is None:
