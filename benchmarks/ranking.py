@@ -228,7 +228,8 @@ def report(output):
     """Write what the ledger tells so far."""
     scores = json.loads((output / "scores.json").read_text())
     lines = read_ledger(output / "ledger.jsonl")
-    found = describe_run() | {"runs": len(lines), "retraining": RETRAIN, "target": TARGET,
+    command = {"command": "python benchmarks/ranking.py FOLDER"}
+    found = describe_run() | command | {"runs": len(lines), "retraining": RETRAIN, "target": TARGET,
                               "rows_ranked": RANKED_ROWS}  # fmt: skip
     for strategy in STRATEGIES:
         found[strategy] = {

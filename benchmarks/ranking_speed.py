@@ -10,6 +10,7 @@ interleaved, and a ratio is that of the medians.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import logging
 import os
@@ -258,7 +259,10 @@ def main():
     given = parser.parse_args()
     quiet()
     found = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    found |= describe_run()
+    found |= describe_run() | {
+        "command": "python benchmarks/ranking_speed.py --model MINILM --dataset AG_NEWS",
+        "peer": f"transformer-ranker {importlib.metadata.version('transformer-ranker')}",
+    }
     where = given.model, given.dataset
     if "speed" in given.part:
         found["speed"] = speed(*where, given.rounds)

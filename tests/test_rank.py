@@ -312,6 +312,13 @@ def test_wrong_commands_say_what_to_do(digits, capsys, arguments, code, words):
     assert "Traceback" not in err
 
 
+def test_help_has_examples(capsys):
+    assert cli.run(["rank", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "resque rank --dataset" in said
+    assert "--search" in said
+
+
 def test_data_that_is_not_there_is_no_candidates_error(digits):
     with pytest.raises(ValueError, match="no folder"):
         rank(digits[0], "/nope", **OPTIONS)
