@@ -139,8 +139,8 @@ def test_which_rows_are_kept_depends_on_their_indices_alone(seed, limit):
             for batch in np.array_split(part, 4):
                 side.add(batch, [f"c{i % 3}" for i in batch], {"a": x[batch]}, x[batch, :2])
             sides.append(side)
-        total = sides[0].settled()
-        for side in sides[1:]:
+        total = KeptRows(limit)
+        for side in sides:
             total = total + side
         return total
 

@@ -75,11 +75,6 @@ class KeptRows:
         total.settle()
         return total
 
-    def settled(self) -> KeptRows:
-        """Return the same, put together."""
-        self.settle()
-        return self
-
 
 def rows_for(dimension: int, most_rows: int, most_values: int) -> int:
     """Return how many rows to keep of so many values each: `most_rows`, fewer where they are wide.

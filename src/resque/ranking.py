@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gc
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CACHE_VERSION = 1  # one more wherever a score's definition changes
-LAYERS = ("last", "all", "auto", "mean")
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,9 @@ class _Ranker:
 
     def _key(self, model: Model, data: Data) -> str | None:
         """Return the cache's key, or None where the data cannot be told from other data."""
-        rows = getattr(data.rows, "_fingerprint", None) or data.spec.revision
+        rows = getattr(data.rows, "_fingerprint", None)
+        if rows is None and re.fullmatch("[0-9a-f]{40}", data.spec.revision or ""):
+            rows = data.spec.revision  # a stream of a commit; a branch moves on
         if not self.cache or rows is None:
             return None
         told = ("max_samples", "pooling", "seed", "skip_bad_rows")
