@@ -374,4 +374,4 @@ def _has_forecast(x: RankedModel) -> bool:
 
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} others"
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
