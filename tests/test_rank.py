@@ -199,7 +199,7 @@ def test_a_forecast_for_each(digits, random_model):
     assert found.to_dict()["cost_unit"] == "kWh"
     first, second = found.candidates
     assert first.cost < second.cost
-    document = found.to_dict()["candidates"][1]
+    document = found.to_dict()["candidates"][1]["forecast"]
     for name in ("epochs", "energy_kwh", "co2eq_kg", "seconds", "price"):
         low, high = document[name]["interval"]
         assert 0 <= low <= document[name]["value"] <= high

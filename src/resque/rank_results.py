@@ -300,8 +300,7 @@ class Ranking:
         return (
             found
             | {"intervals": {name: score.interval for name, score in x.scores.items()}}
-            | {name: known[name] for name in known if name not in ("layers", "forecast")}
-            | (seen.forecast or {})
+            | {name: known[name] for name in known if name != "layers"}
             | {
                 "layer": x.layer.name,
                 "layers": layers,
