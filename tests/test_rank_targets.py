@@ -73,6 +73,7 @@ def test_numbers_as_targets(model):
     found = rank(model, rows, **OPTIONS).candidates[0]
     assert found.error is None
     assert set(found.scores) == {"logme", "knn"}
+    assert rank(model, rows, **OPTIONS).sort_by == "logme"
     assert found.scores["knn"].value > 0.5
     low, high = found.scores["knn"].interval
     assert low < found.scores["knn"].value < high

@@ -53,8 +53,8 @@ class Kind:
 
 
 SCORES = {
-    "logme": Kind("log evidence of a linear model, nats per sample", True, True, False, True),
     "hscore": Kind("regularized H-score", True, True),
+    "logme": Kind("log evidence of a linear model, nats per sample", True, True, False, True),
     "knn": Kind("leave-one-out accuracy of 5 neighbours", True, False, False, True),
     "leep": Kind("log-likelihood from the model's own classes, nats", True, False, True),
     "nce": Kind(

@@ -88,8 +88,8 @@ def rank(
         models: `ID_OR_FOLDER[@REVISION]`, loaded torch modules, `.txt` files with one a line.
         dataset: `ID_OR_FOLDER[@REVISION][:CONFIG][#SPLIT]`, or a `datasets` object.
         search: more models, of the Hub: "task=…, library=…, author=…, sort=…, limit=…".
-        sort_by: the score to sort by: logme, hscore, knn, leep, nce or resque_task. None for the
-            first of `scores`.
+        sort_by: the score to sort by: hscore, logme, knn, leep, nce or resque_task. None for the
+            first of `scores` that is of such targets.
         scores: those to compute; None for all. leep and nce are of models with a classifier head.
         layers: "last" for what enters the classifier head, or else the last hidden state; "mean"
             for the mean of the hidden layers; "all" for these layers too, beside the last; "auto"
@@ -117,7 +117,9 @@ def rank(
     if search:
         names = list(dict.fromkeys([*names, *search_models(search, use.token)]))
     source = open_source(dataset, streaming=use.streaming, token=use.token)
-    ranker = _Ranker(dataset, source, sort_by or wanted[0], wanted, layers, init, costs, cache, use)
+    first = sort_by or wanted[0]
+    chosen = sort_by is not None
+    ranker = _Ranker(dataset, source, first, chosen, wanted, layers, init, costs, cache, use)
     found = ranker.run(names)
     return Ranking(
         tuple(sorted_by(found, ranker.sort_by)),
@@ -146,6 +148,7 @@ class _Ranker:
     dataset: Any
     source: Source
     sort_by: str
+    chosen: bool  # whether it was asked for
     scores: tuple[str, ...]
     layers: Sequence[str | int] | str | int
     init: str
@@ -214,8 +217,14 @@ class _Ranker:
         loaded = load_model(model, self.use)
         data = open_for(loaded, self.source, self.use, any_target=True)
         if data.columns.target == "number" and not SCORES[self.sort_by].of_numbers:
-            known = ", ".join(name for name, kind in SCORES.items() if kind.of_numbers)
-            raise UsageError(f"{self.sort_by} is of classes, and the targets are numbers: {known}")
+            known = [name for name in SCORES if SCORES[name].of_numbers]
+            fit = [name for name in self.scores if name in known]
+            if self.chosen or not fit:
+                raise UsageError(
+                    f"{self.sort_by} is of classes, and the targets are numbers: "
+                    f"{', '.join(known)} are of these"
+                )
+            self.sort_by = fit[0]
         return loaded, data
 
     def _key(self, model: Model, data: Data) -> str | None:

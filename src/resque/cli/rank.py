@@ -40,7 +40,7 @@ def rank(
         typer.Option(help="Of the Hub: `task=…, library=…, author=…, search=…, sort=…, limit=20`."),
     ] = None,
     sort_by: Annotated[
-        str | None, typer.Option(help="logme, hscore, knn, leep, nce or resque_task. Else logme.")
+        str | None, typer.Option(help="hscore, logme, knn, leep, nce or resque_task. Else hscore.")
     ] = None,
     score: Annotated[
         list[str] | None, typer.Option(help="Compute these only; may be repeated.")
