@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from resque.fingerprints import Fingerprint
     from resque.forecasting import forecast
     from resque.indices import Score, resque_dist, resque_task
+    from resque.rank_results import Ranking
+    from resque.ranking import Costs, rank
     from resque.records import CostRecord, read_records
     from resque.report import Report
 
@@ -19,12 +21,15 @@ __version__ = "0.1.0"
 __all__ = [
     "CostCallback",
     "CostRecord",
+    "Costs",
     "Fingerprint",
+    "Ranking",
     "Report",
     "Score",
     "estimate",
     "fingerprint",
     "forecast",
+    "rank",
     "read_records",
     "resque_dist",
     "resque_task",
@@ -34,12 +39,15 @@ _MODULES = ("card",)  # resque.card.update
 _HOMES = {
     "CostCallback": "resque.callback",
     "CostRecord": "resque.records",
+    "Costs": "resque.ranking",
     "Fingerprint": "resque.fingerprints",
+    "Ranking": "resque.rank_results",
     "Report": "resque.report",
     "Score": "resque.indices",
     "estimate": "resque.estimation",
     "fingerprint": "resque.estimation",
     "forecast": "resque.forecasting",
+    "rank": "resque.ranking",
     "read_records": "resque.records",
     "resque_dist": "resque.indices",
     "resque_task": "resque.indices",

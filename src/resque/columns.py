@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 LabelUse = Literal["needed", "wanted", "optional"]
+Target = Literal["class", "number", "words"]
 PREDICTED = (
     ", or use the model's predictions with --labels predicted (labels='predicted'), where a shift "
     "is measured"
 )
+WORDS_NAMES = ("tokens", "words")
+WORD_LABEL_NAMES = ("ner_tags", "tags", "labels", "pos_tags", "upos", "chunk_tags")
 LABEL_NAMES = ("label", "labels", "target", "class", "category", "intent", "y")
 INPUT_NAMES = {
     "image": ("image", "img", "picture", "photo"),
@@ -36,12 +39,14 @@ class Columns:
         inputs: one column, two for a pair of texts, several for tensors.
         label: the label column, or None where there is none or none is wanted.
         label_names: names of the class ids where the data set has them, else None.
+        target: what a label is: a class, a number, or a class for each word of the text.
     """
 
     modality: str
     inputs: tuple[str, ...]
     label: str | None
     label_names: tuple[str, ...] | None
+    target: Target = "class"
 
 
 def find_columns(
@@ -52,6 +57,7 @@ def find_columns(
     label_column: str | None = None,
     labels: LabelUse = "wanted",
     tensor_names: Iterable[str] = (),
+    any_target: bool = False,
 ) -> Columns:
     """Find input and label columns by their features and by common names.
 
@@ -63,6 +69,7 @@ def find_columns(
         labels: "needed" (none is an error), "wanted" (several that may be it are an error), or
             "optional" (none is taken where there is doubt).
         tensor_names: arguments of the model's forward; columns of these names pass as they are.
+        any_target: labels may be numbers, or a class for each word, as well.
 
     Raises:
         ValueError: where a column is not there, none fits, or several do.
@@ -71,6 +78,10 @@ def find_columns(
     for name in (*(input_columns or ()), *([label_column] if label_column else ())):
         if name not in features:
             raise ValueError(f"there is no column {name!r}; columns: {_listed(features)}")
+    if any_target and modality == "text":
+        found = _find_words(features, input_columns, label_column)
+        if found is not None:
+            return found
     ready = tuple(n for n in tensor_names if n in features and _is_array(features[n]))
     label = label_column or _find_label(features, labels)
     if input_columns:
@@ -82,9 +93,36 @@ def find_columns(
     if modality == "tensor" and _kind(features[inputs[0]]) == "image":
         modality = "image"
     names = getattr(features[label], "names", None) if label else None
+    if label and any_target and _kind(features[label]) == "float":
+        return Columns(modality, inputs, label, None, "number")
     if label:
         _check_label(label, features[label])
     return Columns(modality, inputs, label, tuple(names) if names else None)
+
+
+def _find_words(
+    features: dict[str, Any], inputs: Sequence[str] | None, label: str | None
+) -> Columns | None:
+    """Return a column of words with one of a label for each, where there are such columns."""
+    words = [n for n in inputs or features if _kind(_member(features[n])) == "text"]
+    labels = [
+        n
+        for n in ([label] if label else features)
+        if n not in words[:1] and _kind(_member(features[n])) in ("class", "int", "text")
+    ]
+    words = [n for n in WORDS_NAMES if n in words] or words
+    labels = [n for n in WORD_LABEL_NAMES if n in labels] or labels
+    if not words or not labels:
+        return None
+    names = getattr(_member(features[labels[0]]), "names", None)
+    return Columns("text", (words[0],), labels[0], tuple(names) if names else None, "words")
+
+
+def _member(feature: Any) -> Any:
+    """Return the feature of a list's members; None of what is no list."""
+    if isinstance(feature, list):
+        return feature[0]
+    return getattr(feature, "feature", None) if _kind(feature) == "array" else None
 
 
 def _find_label(features: dict[str, Any], use: str) -> str | None:

@@ -272,6 +272,7 @@ def load_data(
     seed: int = 0,
     shard: tuple[int, int] = (1, 1),
     token: str | None = None,
+    any_target: bool = False,
 ) -> Data:
     """Open a data set, find its columns and choose its rows.
 
@@ -288,6 +289,7 @@ def load_data(
         seed: of that draw.
         shard: (i, n), i from 1 to n: read the i-th part of n of the rows.
         token: for the Hub.
+        any_target: labels may be numbers, or a class for each word, as well as classes.
 
     Raises:
         ResqueError: where data, split or columns are not there, or there are no rows.
@@ -306,6 +308,7 @@ def load_data(
         label_column=label_column,
         labels=labels,
         tensor_names=tensor_names,
+        any_target=any_target,
     )
     rows = _raw(rows, features, columns)
     if not hasattr(rows, "__len__"):

@@ -190,7 +190,7 @@ def forecast(
         log.warning("skipped: %s", line)
     grid = find_grid(country, grid_intensity)
     asked = _Asked(original, target, max_samples, seed, options)
-    seer = _Seer(ledger, grid, price_per_hour, rates, device)
+    seer = Seer(ledger, grid, price_per_hour, rates, device)
     measurer = Measurer(device)
     found = []
     for name, (spec, corruption) in itertools.product(names, data):
@@ -220,7 +220,7 @@ class _Step:
 
 
 @dataclass
-class _Seer:
+class Seer:
     """Turns what was measured into candidates.
 
     It learns from the ledger once for each kind of labels, and probes each model, data set and
@@ -240,11 +240,18 @@ class _Seer:
         """How the cost of a step is known."""
         return next(iter(self._steps.values())).how
 
-    def candidate(self, cell: Cell, measured: Measurement) -> Candidate:
-        """Return the forecast of a cell."""
+    def candidate(self, cell: Cell, measured: Measurement, labels: bool | None = None) -> Candidate:
+        """Return the forecast of a cell.
+
+        Args:
+            cell: what would be retrained, and how.
+            measured: what is known before it.
+            labels: whether to learn from what needs labels; None where the accuracy is known.
+        """
         predictors = dict(measured.predictors)
         accuracy = predictors.get("accuracy")
-        forecaster = self._learn(accuracy is not None)  # before the probe, as it may refuse
+        labels = accuracy is not None if labels is None else labels
+        forecaster = self._learn(labels)  # before the probe, as it may refuse
         step = self._step(cell, measured)
         predictors["n_train"] = step.rows
         if step.parameters is not None:

@@ -25,7 +25,7 @@ class Layer:
         entering: whether the module's input is read rather than its output.
         pooling: for (N, tokens, features): "mean" under the attention mask, "cls" the first
             token, "last" the last real token, "official" the mean over features. (N, C, H, W)
-            is averaged over space by each of them.
+            is averaged over space by each of them. "none" leaves the tokens to `resque.words`.
         why: one line that says why it was chosen.
     """
 
@@ -74,8 +74,18 @@ def _automatic(model: Model, hidden: list[str], pooling: str) -> Layer:
     if head:
         return Layer(f"{head}.input", head, True, how, "it enters the classifier head")
     if hasattr(model.module, "config"):
-        return Layer("last_hidden_state", "", False, how, "the model has no classifier head")
+        base = _base_name(model.module)
+        return Layer("last_hidden_state", base, False, how, "the model has no classifier head")
     return _named(model, hidden[-1], pooling, "the model's last layer")
+
+
+def _base_name(module: nn.Module) -> str:
+    """Return the name of the part under a head that is no classifier, such as a language model's.
+
+    "" where the module is that part itself.
+    """
+    name = getattr(module, "base_model_prefix", "")
+    return name if name and isinstance(getattr(module, name, None), nn.Module) else ""
 
 
 def _one(model: Model, hidden: list[str], layer: str | int, pooling: str) -> Layer:
@@ -153,11 +163,13 @@ def pool(x: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
         x: (N, D), (N, tokens, features), (N, C, H, W), or (N, C, …).
         mask: (N, tokens), 1 for real tokens; None, or of another length, counts all as real.
         pooling: as in `Layer`; "channels" averages every axis after the second; "flatten"
-            averages nothing.
+            averages nothing, and "none" leaves x as it is.
 
     Returns:
-        (N, D) float32.
+        (N, D) float32; x with "none".
     """
+    if pooling == "none":
+        return x
     if x.ndim == 2 or pooling == "flatten":
         return x.flatten(1).float()
     if x.ndim != 3 or pooling in ("channels", "official"):

@@ -56,7 +56,13 @@ def load_model(model: Any, use: Options) -> Model:
     )
 
 
-def open_for(model: Model, dataset: Any, use: Options, shard: tuple[int, int] = (1, 1)) -> Data:
+def open_for(
+    model: Model,
+    dataset: Any,
+    use: Options,
+    shard: tuple[int, int] = (1, 1),
+    any_target: bool = False,
+) -> Data:
     """Open a data set for a model as the options say."""
     from resque.data import load_data
 
@@ -77,6 +83,7 @@ def open_for(model: Model, dataset: Any, use: Options, shard: tuple[int, int] = 
         seed=use.seed,
         shard=shard,
         token=use.token,
+        any_target=any_target,
     )
 
 

@@ -178,6 +178,8 @@ def _load_module(source: str, revision: str | None, trust: bool, token: str | No
         except Exception as error:
             raise _explain_weights(error, source) from error
     _check_loaded(source, info)
+    if getattr(config, "is_encoder_decoder", False) and not _classifies(module):
+        return module.get_encoder()  # a decoder waits for texts that nobody has written yet
     return module
 
 
@@ -202,6 +204,8 @@ def _class_of(config: Any, trust: bool) -> Any:
     import transformers
 
     name = (config.architectures or [""])[0]
+    if re.search("For(MaskedLM|CausalLM|PreTraining)$|LMHeadModel$", name):
+        name = "AutoModel"  # a language model's head costs as much as the rest and is not read
     remote = getattr(config, "auto_map", None) or {}
     for auto, path in remote.items():
         if trust and path.split(".")[-1] == name:
@@ -301,7 +305,7 @@ def find_head(module: nn.Module) -> str | None:
     A module without a configuration has its last linear layer as head.
     """
     config = getattr(module, "config", None)
-    if config is not None and not re.search("For.*Classification", type(module).__name__):
+    if config is not None and not _classifies(module):
         return None
     n = None if config is None else getattr(config, "num_labels", None)
     names = [
@@ -310,6 +314,10 @@ def find_head(module: nn.Module) -> str | None:
         if isinstance(part, nn.Linear) and name and n in (None, part.out_features)
     ]
     return names[-1] if names else None
+
+
+def _classifies(module: nn.Module) -> bool:
+    return re.search("For.*Classification", type(module).__name__) is not None
 
 
 def _place(device: str | torch.device, dtype: str) -> tuple[torch.device, str, str]:

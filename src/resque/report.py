@@ -149,14 +149,7 @@ class Report:
         return text
 
     def __str__(self) -> str:
-        from io import StringIO
-
-        from rich.console import Console
-
-        console = Console(file=StringIO(), width=100, color_system=None, highlight=False)
-        for part in self.render():
-            console.print(part)
-        return console.file.getvalue().rstrip()  # type: ignore[attr-defined,no-any-return]
+        return as_text(self.render())
 
     def render(self) -> list[Any]:
         """Return the report as `rich` renderables."""
@@ -171,6 +164,18 @@ class Report:
         from resque.plots import plot_report
 
         return plot_report(self)
+
+
+def as_text(renderables: list[Any]) -> str:
+    """Return `rich` renderables as plain text of 100 columns."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    console = Console(file=StringIO(), width=100, color_system=None, highlight=False)
+    for part in renderables:
+        console.print(part)
+    return console.file.getvalue().rstrip()  # type: ignore[attr-defined,no-any-return]
 
 
 def verdict(score: Score) -> str:

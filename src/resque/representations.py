@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resque.batches import Batch, Batches, make_encoder
+from resque.batches import TOKENS_EACH, Batch, Batches, make_encoder
 from resque.data import Data
 from resque.errors import ResqueError, UsageError
 from resque.fingerprint_header import GROUPS, Counts
@@ -23,6 +23,7 @@ from resque.models import Model
 from resque.processes import fit_memory, on_all, rank_and_world
 from resque.shifts import Corruption, check_fits
 from resque.sums import ClassSums, Ints, Label, clip
+from resque.words import average_words, labelled_words
 
 WORKERS_FROM = 2_000  # rows below which starting data-loader workers costs more than they save
 
@@ -101,7 +102,9 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class _Output:
+class Output:
+    """A batch that the model ran on: (n, D) vectors by layer, (n, C) logits or None, on the CPU."""
+
     batch: Batch
     vectors: dict[str, NDArray[np.float32]]
     logits: Tensor | None
@@ -143,8 +146,8 @@ def sum_representations(
     def run(batch_size: int) -> Part:
         part = Part({layer.name: ClassSums(groups) for layer in layers})
         use = replace(settings, batch_size=batch_size)
-        for out in _forward(model, data, layers, corruption, labels == "data", use, part.times):
-            part.counts += _count(out, classes)
+        for out in forward(model, data, layers, corruption, labels == "data", use, part.times):
+            part.counts += count(out, classes)
             part.bad += out.batch.bad
             keys = _keys(out, classes, labels)
             for name, vectors in out.vectors.items():
@@ -153,7 +156,7 @@ def sum_representations(
         return part
 
     total = _add_parts(on_all(lambda: fit_memory(run, settings.batch_size)))
-    _check_any(total.counts, data)
+    check_any(total.counts, data)
     return total
 
 
@@ -185,11 +188,11 @@ def collect_representations(
 
     def run(batch_size: int) -> Vectors:
         counts, times = Counts(), Times()
-        found: list[_Output] = []
+        found: list[Output] = []
         use = replace(settings, batch_size=batch_size)
         need_labels = data.columns.label is not None
-        for out in _forward(model, data, layers, corruption, need_labels, use, times):
-            counts += _count(out, classes)
+        for out in forward(model, data, layers, corruption, need_labels, use, times):
+            counts += count(out, classes)
             if out.vectors:
                 if not found:
                     check_memory(data.n_rows, sum(x.shape[1] for x in out.vectors.values()))
@@ -197,12 +200,12 @@ def collect_representations(
         return _stack(found, layers, classes, counts, times)
 
     total = _join(on_all(lambda: fit_memory(run, settings.batch_size)))
-    _check_any(total.counts, data)
+    check_any(total.counts, data)
     return total
 
 
 def _stack(
-    found: list[_Output], layers: Sequence[Layer], classes: ClassMap, counts: Counts, times: Times
+    found: list[Output], layers: Sequence[Layer], classes: ClassMap, counts: Counts, times: Times
 ) -> Vectors:
     """Put the batches of one process together."""
     vectors = {}
@@ -243,7 +246,7 @@ def check_memory(n_rows: int | None, dimension: int) -> None:
         )
 
 
-def _forward(
+def forward(
     model: Model,
     data: Data,
     layers: Sequence[Layer],
@@ -251,7 +254,7 @@ def _forward(
     need_labels: bool,
     settings: Settings,
     times: Times,
-) -> Iterator[_Output]:
+) -> Iterator[Output]:
     """Yield each batch with its vectors and logits, on the CPU."""
     from tqdm.auto import tqdm
 
@@ -284,7 +287,7 @@ def _loader(
 ) -> Any:
     from torch.utils.data import DataLoader
 
-    encoder = make_encoder(model, data.columns.modality)
+    encoder = make_encoder(model, data.columns.modality, data.columns.target == "words")
     batches = Batches(
         data,
         encoder,
@@ -294,6 +297,7 @@ def _loader(
         skip_bad_rows=settings.skip_bad_rows,
         rank=rank,
         world=world,
+        tokens_each=TOKENS_EACH if model.device.type == "cpu" else None,
     )
     workers = settings.workers
     if workers is None:
@@ -302,9 +306,9 @@ def _loader(
     return DataLoader(batches, batch_size=None, num_workers=0 if data.n_rows is None else workers)
 
 
-def _run(model: Model, taps: Taps, batch: Batch) -> _Output:
+def _run(model: Model, taps: Taps, batch: Batch) -> Output:
     if not batch.inputs:
-        return _Output(batch, {}, None)
+        return Output(batch, {}, None)
     with model.inference():
         inputs = {name: tensor.to(model.device) for name, tensor in batch.inputs.items()}
         taps.expect(inputs.get("attention_mask"))
@@ -312,13 +316,26 @@ def _run(model: Model, taps: Taps, batch: Batch) -> _Output:
             output = model.module(**inputs)
         else:
             output = model.module(*inputs.values())
+        if batch.words is not None:
+            return _run_words(model, taps, batch)
         vectors = {name: x.cpu().numpy() for name, x in taps.take().items()}
         logits = getattr(output, "logits", output if isinstance(output, Tensor) else None)
         logits = None if logits is None or logits.ndim != 2 else logits.float().cpu()
-    return _Output(batch, vectors, logits)
+    return Output(batch, vectors, logits)
 
 
-def _count(out: _Output, classes: ClassMap) -> Counts:
+def _run_words(model: Model, taps: Taps, batch: Batch) -> Output:
+    """Return a batch of the words that have a label, each with an index of its own."""
+    left = getattr(model.processor, "padding_side", "right") == "left"
+    found = {name: average_words(x, batch.words or [], left) for name, x in taps.take().items()}
+    pairs = next(iter(found.values()))[1]
+    kept, indices, labels = labelled_words(pairs, batch.indices, batch.labels)
+    vectors = {name: x[kept].cpu().numpy() for name, (x, _) in found.items()}
+    return Output(replace(batch, indices=indices, labels=labels), vectors, None)
+
+
+def count(out: Output, classes: ClassMap) -> Counts:
+    """Return what happened to the samples of a batch."""
     batch = out.batch
     counts = Counts(
         samples=len(batch.labels),
@@ -339,7 +356,7 @@ def _count(out: _Output, classes: ClassMap) -> Counts:
     return replace(counts, scored=len(rows), correct=correct, loss_sum=float(loss))
 
 
-def _keys(out: _Output, classes: ClassMap, labels: str) -> list[Label]:
+def _keys(out: Output, classes: ClassMap, labels: str) -> list[Label]:
     if labels != "predicted":
         return [classes.key(label) for label in out.batch.labels if label is not None]
     if not out.vectors:
@@ -386,7 +403,8 @@ def _join(parts: list[Vectors]) -> Vectors:
     )
 
 
-def _check_any(counts: Counts, data: Data) -> None:
+def check_any(counts: Counts, data: Data) -> None:
+    """Raise ResqueError where a pass saw no sample."""
     if counts.samples:
         return
     raise ResqueError(

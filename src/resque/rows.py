@@ -13,6 +13,7 @@ from resque.columns import Columns
 from resque.data import Data
 from resque.errors import ResqueError, first_line
 from resque.sums import Label
+from resque.words import IGNORED, join_words
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,13 @@ class Row:
     Attributes:
         index: its position in the split.
         inputs: RGB image, text, pair of texts, (T,) float32 audio, or arrays by column.
-        label: class id or name; None where the data set gives none (−1, missing, not asked).
+        label: class id or name; None where the data set gives none (−1, missing, not asked). A
+            number, or a list with a class or None for each word, where such targets are read.
     """
 
     index: int
     inputs: Any
-    label: Label | None
+    label: Any
 
 
 class BadRow(ResqueError):
@@ -47,12 +49,15 @@ def read_row(data: Data, index: int, row: dict[str, Any], sampling_rate: int | N
         BadRow: where an input cannot be decoded.
     """
     columns = data.columns
-    label = None if columns.label is None else read_label(row[columns.label], columns, index)
+    label = None if columns.label is None else _target(row[columns.label], columns, index)
     try:
         if columns.modality == "tensor":
             inputs: Any = {name: _array(row[name]) for name in columns.inputs}
         elif columns.modality == "image":
             inputs = _image(row[columns.inputs[0]])
+        elif columns.target == "words":
+            inputs = join_words(row[columns.inputs[0]])
+            _check_length(len(row[columns.inputs[0]]), label)
         elif columns.modality == "audio":
             inputs = _audio(row[columns.inputs[0]], sampling_rate)
         else:
@@ -61,6 +66,20 @@ def read_row(data: Data, index: int, row: dict[str, Any], sampling_rate: int | N
         why = first_line(error).split(" <_io.")[0]
         raise BadRow(f"row {index} of {data.spec} cannot be read: {why}") from error
     return Row(index, inputs, label)
+
+
+def _target(value: Any, columns: Columns, index: int) -> Any:
+    if columns.target == "number":
+        return None if value is None or not np.isfinite(value) else float(value)
+    if columns.target == "class" or value is None:
+        return read_label(value, columns, index)
+    each = [None if x == IGNORED else read_label(x, columns, index) for x in value]
+    return each if any(x is not None for x in each) else None
+
+
+def _check_length(words: int, labels: list[Any] | None) -> None:
+    if labels is not None and len(labels) != words:
+        raise ValueError(f"there are {words} words and {len(labels)} labels")
 
 
 def read_label(value: Any, columns: Columns, index: int) -> Label | None:

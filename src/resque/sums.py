@@ -16,10 +16,23 @@ Ints = NDArray[np.int64]
 CHUNK_VALUES = 1 << 22  # values converted to float64 at a time: 32 MiB
 
 
-def group_of(indices: Ints, n_groups: int) -> Ints:
-    """Assign rows to random groups by a hash of their index (splitmix64, Steele et al. 2014).
+def hash_of(indices: Ints) -> NDArray[np.uint64]:
+    """Return a pseudo-random number for each of (N,) row indices (splitmix64, Steele et al. 2014).
 
-    The group depends on the row's index alone, never on batch size, order or process.
+    It depends on the row's index alone, never on batch size, order or process.
+
+    >>> hash_of(np.arange(2))
+    array([16294208416658607535, 10451216379200822465], dtype=uint64)
+    """
+    with np.errstate(over="ignore"):
+        z = np.asarray(indices).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(z ^ (z >> np.uint64(31)), np.uint64)
+
+
+def group_of(indices: Ints, n_groups: int) -> Ints:
+    """Assign rows to random groups by `hash_of` their index.
 
     Args:
         indices: (N,) row indices, at least 0.
@@ -31,12 +44,7 @@ def group_of(indices: Ints, n_groups: int) -> Ints:
     >>> group_of(np.arange(5), 4)
     array([3, 1, 2, 1, 2])
     """
-    with np.errstate(over="ignore"):
-        z = np.asarray(indices).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return np.asarray(z % np.uint64(n_groups), np.int64)
+    return np.asarray(hash_of(indices) % np.uint64(n_groups), np.int64)
 
 
 def clip(vectors: NDArray[Any], norm: float) -> Floats:
@@ -91,7 +99,7 @@ class ClassSums:
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             chunk = vectors[part].astype(np.float64)
-            _check_finite(chunk, labels[part], indices[part])
+            check_finite(chunk, labels[part], indices[part])
             _add_rows(flat, keys[part], chunk)
         np.add.at(self.counts.reshape(-1), keys, 1)
 
@@ -158,7 +166,8 @@ def _add_rows(total: Floats, keys: Ints, rows: Floats) -> None:
     total[present] += np.add.reduceat(rows[order], starts, axis=0)
 
 
-def _check_finite(rows: Floats, labels: Sequence[Hashable], indices: Ints) -> None:
+def check_finite(rows: Floats, labels: Sequence[Hashable], indices: Ints) -> None:
+    """Raise ValueError, naming rows and classes, where (N, D) rows are NaN or infinite."""
     if np.isfinite(rows.sum()):
         return
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))

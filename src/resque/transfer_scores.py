@@ -10,13 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resque.clustering import contingency
 from resque.errors import UsageError
 from resque.indices import as_labels, as_numpy
+from resque.moments import Moments
 from resque.sums import Floats, Ints
 
 MAX_PRECISION = 1e8  # LogME's β: labels are 0 and 1, and their noise is 1e-4 at least
+KNN_MEGABYTES = 64  # distances held at a time
 LOG_RATIOS = np.log(10) * np.linspace(-12, 12, 97)  # LogME's α/β that are tried, logarithms
 
 
@@ -87,20 +90,57 @@ def logme(features: Any, labels: Any) -> float:
     y = _as_classes(labels, len(x), "labels")
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     sigma = (s / s[0]) ** 2 if s[0] > 0 else s
-    is_class = (y == k for k in range(int(y.max()) + 1))
-    return float(np.mean([_max_evidence(u, sigma, t.astype(float)) for t in is_class]))
+    one_hot = (y[:, None] == np.arange(int(y.max()) + 1)).astype(np.float64)
+    return _mean_evidence(sigma, (one_hot.T @ u) ** 2, one_hot.sum(axis=0), len(x))
 
 
-def _max_evidence(u: Floats, sigma: Floats, target: Floats) -> float:
-    """Return the greatest log evidence per sample of a target (N,), over α/β and β.
+def logme_of_moments(moments: Moments) -> float:
+    """LogME of rows of which only the moments are kept; see `logme`.
+
+    Where the rows have numbers for targets, it is the evidence of these numbers as they are.
+
+    The Gram matrix knows the features' directions down to 1e-16 of the greatest one's square;
+    those below count as constant zero.
+    """
+    centre, sums, n = moments.centre, moments.sums, moments.n
+    if centre is None:
+        raise UsageError("there are no rows")
+    total, squares = sums.sum(axis=0), moments.counts  # a class's labels are 1 and 0
+    cross = sums + squares[:, None] * centre  # (K, D): products of labels and features
+    if moments.targets is not None:
+        cross = (moments.targets.cross + moments.targets.total * centre)[None]
+        squares = np.array([moments.targets.square])
+    gram = moments.gram + np.outer(total, centre) + np.outer(centre, total)
+    values, vectors = np.linalg.eigh(gram + n * np.outer(centre, centre))
+    known = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    if not known.any() or values[-1] <= 0:
+        return _mean_evidence(np.zeros(1), np.zeros((len(squares), 1)), squares, n)
+    values, vectors = values[known], vectors[:, known]
+    projected = (cross @ vectors) ** 2 / values
+    return _mean_evidence(values / values[-1], projected, squares, n)
+
+
+def _mean_evidence(sigma: Floats, projected: Floats, squares: Floats, n: int) -> float:
+    """Return the mean over K targets of the greatest log evidence per sample.
+
+    Args:
+        sigma: (k,) squared singular values of the features, over the greatest.
+        projected: (K, k) squared products of the targets with the left singular vectors.
+        squares: (K,) squared norms of the targets.
+        n: samples.
+    """
+    rest = np.maximum(squares - projected.sum(axis=1), 0.0)
+    each = zip(projected, rest, strict=True)
+    return float(np.mean([_max_evidence(sigma, p, float(r), n) for p, r in each]))
+
+
+def _max_evidence(sigma: Floats, projected: Floats, rest: float, n: int) -> float:
+    """Return the greatest log evidence per sample of a target, over α/β and β; see `_evidence`.
 
     The evidence may have two maxima over α/β (the fixed point of the papers finds one of them),
-    so the greatest value on a grid is refined. The features' left singular vectors u are (N, k).
+    so the greatest value on a grid is refined.
     """
     from scipy.optimize import minimize_scalar
-
-    n, projected = len(target), (target @ u) ** 2
-    rest = max(float(np.sum(target**2) - np.sum(projected)), 0.0)
 
     def loss(log_ratio: float) -> float:
         return -float(_evidence(np.exp([log_ratio]), sigma, projected, rest, n)[0])
@@ -144,21 +184,50 @@ def h_score(features: Any, labels: Any) -> float:
     Returns:
         The score, at least 0: 0 for one class and for constant features. Greater is better.
     """
-    from scipy.linalg import pinvh
-    from sklearn.covariance import LedoitWolf
+    x = as_rows(features, "features", least=2)
+    moments = Moments()
+    moments.add(x, _as_classes(labels, len(x), "labels").tolist(), np.arange(len(x)))
+    return h_score_of_moments(moments)
 
-    x = centred(as_rows(features, "features", least=2))
-    y = _as_classes(labels, len(x), "labels")
-    if not x.any() or not y.any():
+
+def h_score_of_moments(moments: Moments) -> float:
+    """Regularized H-score of rows of which only the moments are kept; see `h_score`.
+
+    Raises:
+        UsageError: where there are fewer than 2 rows.
+    """
+    from scipy.linalg import pinvh, solve
+
+    n, counts = moments.n, moments.counts[:, None]
+    if n < 2:
+        raise UsageError(f"the H-score needs 2 rows at least; there are {n}")
+    covariance, fourth = moments.covariance()
+    size = float(np.trace(covariance)) / len(covariance)
+    if len(counts) < 2 or size <= 0:
         return 0.0
-    x /= np.abs(x).max()
-    counts = np.bincount(y)[:, None]
-    means = np.zeros((len(counts), x.shape[1]))
-    np.add.at(means, y, x)
-    means /= np.sqrt(counts)  # root of a class's rows times its mean
-    model = LedoitWolf(assume_centered=True).fit(x)
-    spread = float(np.sum((means @ pinvh(model.covariance_)) * means)) / (len(x) - 1)
-    return max((1 - float(model.shrinkage_)) * spread, 0.0)
+    means = moments.sums / counts
+    means = np.sqrt(counts) * (means - moments.sums.sum(axis=0) / n)
+    shrinkage = _shrinkage(covariance, fourth, n)
+    shrunk = (1 - shrinkage) * covariance + shrinkage * size * np.eye(len(covariance))
+    if shrinkage > 1e-8:
+        solved = solve(shrunk, means.T, assume_a="pos").T
+    else:
+        solved = means @ pinvh(shrunk)
+    return max((1 - shrinkage) * float(np.sum(solved * means)) / (n - 1), 0.0)
+
+
+def _shrinkage(covariance: Floats, fourth: float, n: int) -> float:
+    """Return the weight of the identity, in [0, 1], of Ledoit & Wolf (2004), Lemma 3.2 and 3.3.
+
+    Args:
+        covariance: (D, D) over N.
+        fourth: Σ ‖row − mean‖⁴.
+        n: rows.
+    """
+    dim, square = len(covariance), float(np.sum(covariance**2))
+    distance = square - float(np.trace(covariance)) ** 2 / dim
+    error = min((fourth / n - square) / n, distance)
+    return error / distance if dim > 1 and error > 0 else 0.0
 
 
 def leep(probabilities: Any, labels: Any) -> float:
@@ -177,6 +246,11 @@ def leep(probabilities: Any, labels: Any) -> float:
     >>> leep([[1.0, 0.0], [0.0, 1.0]], ["cat", "dog"])
     0.0
     """
+    return min(float(leep_of_rows(probabilities, labels).mean()), 0.0)
+
+
+def leep_of_rows(probabilities: Any, labels: Any) -> Floats:
+    """Return each row's (N,) log-likelihood, of which LEEP is the mean; see `leep`."""
     theta = as_rows(probabilities, "probabilities")
     y = _as_classes(labels, len(theta), "labels")
     total = theta.sum(axis=1)
@@ -190,7 +264,7 @@ def leep(probabilities: Any, labels: Any) -> float:
     np.add.at(joint, y, theta)
     given = joint / np.maximum(joint.sum(axis=0), np.finfo(np.float64).tiny)
     likelihood = np.einsum("nz,nz->n", theta, given[y])
-    return min(float(np.log(likelihood).mean()), 0.0)
+    return np.asarray(np.log(likelihood))
 
 
 def nce(source_labels: Any, target_labels: Any) -> float:
@@ -212,10 +286,15 @@ def nce(source_labels: Any, target_labels: Any) -> float:
     if not n:
         raise UsageError("source_labels is empty; expected one label a sample")
     z = _as_classes(source_labels, n, "source_labels")
-    joint = contingency(z, _as_classes(target_labels, n, "target_labels"))
+    return nce_of_counts(contingency(z, _as_classes(target_labels, n, "target_labels")))
+
+
+def nce_of_counts(joint: Floats) -> float:
+    """NCE of (source classes, target classes) counts of rows; see `nce`."""
+    joint = joint[joint.sum(axis=1) > 0]
     given = joint / joint.sum(axis=1, keepdims=True)
     seen = joint > 0
-    return min(float(np.sum(joint[seen] * np.log(given[seen]))) / n, 0.0)
+    return min(float(np.sum(joint[seen] * np.log(given[seen])) / joint.sum()), 0.0)
 
 
 def knn_accuracy(features: Any, labels: Any, k: int = 5) -> float:
@@ -235,17 +314,35 @@ def knn_accuracy(features: Any, labels: Any, k: int = 5) -> float:
     >>> knn_accuracy([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 2.0]], [0, 0, 1, 1], k=1)
     1.0
     """
-    from sklearn.neighbors import NearestNeighbors
+    return float(np.mean(knn_hits(features, labels, k)))
 
+
+def knn_hits(features: Any, labels: Any, k: int = 5) -> NDArray[np.bool_]:
+    """Return for each row (N,) whether its neighbours vote for its class; see `knn_accuracy`."""
     x = as_rows(features, "features", least=2)
     y = _as_classes(labels, len(x), "labels")
+    voters = y[_neighbours(x, k)]
+    votes = (voters[:, :, None] == voters[:, None, :]).sum(axis=2)
+    elected = voters[np.arange(len(x)), votes.argmax(axis=1)]
+    return np.asarray(elected == y)
+
+
+def knn_means(features: Any, targets: Floats, k: int = 5) -> Floats:
+    """Return the mean target (N,) of each row's k nearest neighbours, without its own."""
+    x = as_rows(features, "features", least=2)
+    return np.asarray(targets[_neighbours(x, k)].mean(axis=1))
+
+
+def _neighbours(x: Floats, k: int) -> Ints:
+    """Return the (N, k) nearest other rows by cosine distance, the nearest first."""
+    from sklearn import config_context
+    from sklearn.neighbors import NearestNeighbors
+
     if k < 1:
         raise UsageError(f"k is {k}; expected at least 1")
     model = NearestNeighbors(n_neighbors=min(k, len(x) - 1), metric="cosine").fit(x)
-    voters = y[model.kneighbors(return_distance=False)]
-    votes = (voters[:, :, None] == voters[:, None, :]).sum(axis=2)
-    elected = voters[np.arange(len(x)), votes.argmax(axis=1)]
-    return float(np.mean(elected == y))
+    with config_context(working_memory=KNN_MEGABYTES):
+        return np.asarray(model.kneighbors(return_distance=False), np.int64)
 
 
 def transfer_scores(features: Any, labels: Any, logits: Any = None) -> dict[str, float]:

@@ -63,6 +63,7 @@ def _command() -> Any:
     import typer
 
     from resque.cli import (
+        cache,
         card,
         demo,
         estimate,
@@ -70,6 +71,7 @@ def _command() -> Any:
         forecast,
         ledger,
         metric,
+        rank,
         retrain,
         study,
     )
@@ -95,6 +97,8 @@ def _command() -> Any:
     app.add_typer(fingerprint.app, name="fingerprint")
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(metric.app, name="metric")
+    app.command("rank", epilog=rank.EXAMPLES)(rank.rank)
+    app.command("cache", epilog=cache.EXAMPLES)(cache.cache)
     app.command("retrain", epilog=retrain.EXAMPLES)(retrain.retrain)
     app.command("forecast", epilog=forecast.EXAMPLES)(forecast.forecast)
     app.command("study", epilog=study.EXAMPLES)(study.study)

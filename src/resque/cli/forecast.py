@@ -52,11 +52,9 @@ def forecast(
         typer.Option(help="Or a share of the accuracy on the original data; else 0.95."),
     ] = None,
     epochs: Annotated[float, typer.Option(help="That the retraining may take.")] = 3.0,
-    no_probe: Annotated[
-        bool, typer.Option("--no-probe", help="Take the next two instead of measuring here.")
-    ] = False,
-    seconds_per_step: Annotated[float | None, typer.Option(help="Of training.")] = None,
-    watts: Annotated[float | None, typer.Option(help="Of the machine while training.")] = None,
+    no_probe: o.NoProbe = False,
+    seconds_per_step: o.SecondsPerStep = None,
+    watts: o.Watts = None,
     batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 32,
     learning_rate: Annotated[float | None, typer.Option(help="For the probe.")] = None,
     optimizer: Annotated[str, typer.Option(help="For the probe: adamw or sgd.")] = "adamw",
@@ -75,10 +73,12 @@ def forecast(
     import json
 
     from resque.files import check_folder, write_whole
+    from resque.forecasting import Rates
     from resque.forecasting import forecast as run
 
     if output_dir:
         check_folder(output_dir)
+    rates = o.rates_of(no_probe, seconds_per_step, watts)
     answer = run(
         model,
         original,
@@ -87,7 +87,7 @@ def forecast(
         strategies=strategy or ("full",),
         target=_target(target_accuracy, target_recovery),
         ledgers=ledger or (),
-        rates=_rates(no_probe, seconds_per_step, watts),
+        rates=None if rates is None else Rates(*rates),
         country=country,
         grid_intensity=grid_intensity,
         price_per_hour=price_per_hour,
@@ -116,19 +116,6 @@ def _target(accuracy: float | None, recovery: float | None) -> str:
     if accuracy is not None and recovery is not None:
         raise UsageError("give --target-accuracy or --target-recovery, not both")
     return f"accuracy:{accuracy:g}" if accuracy is not None else f"recovery:{recovery or 0.95:g}"
-
-
-def _rates(no_probe: bool, seconds: float | None, watts: float | None) -> Any:
-    from resque.errors import UsageError
-    from resque.forecasting import Rates
-
-    if not no_probe:
-        if seconds is not None or watts is not None:
-            raise UsageError("--seconds-per-step and --watts go with --no-probe")
-        return None
-    if seconds is None or watts is None or min(seconds, watts) < 0:
-        raise UsageError("--no-probe needs --seconds-per-step and --watts, from 0 up")
-    return Rates(seconds, watts)
 
 
 def _render(answer: Answer, folder: Path | None) -> list[Any]:

@@ -61,6 +61,11 @@ GridIntensity = Annotated[
     float | None, typer.Option(help="g CO2eq/kWh, in place of the country's.")
 ]
 PricePerHour = Annotated[float | None, typer.Option(help="Of all hardware together, any currency.")]
+NoProbe = Annotated[
+    bool, typer.Option("--no-probe", help="Take the next two instead of measuring here.")
+]
+SecondsPerStep = Annotated[float | None, typer.Option(help="Of training.")]
+Watts = Annotated[float | None, typer.Option(help="Of the machine while training.")]
 TrainingDevice = Annotated[str, typer.Option(help="auto or cpu.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that a repository brings.")
@@ -91,6 +96,21 @@ def batch_size_of(text: str) -> int | str:
     if not text.isdigit() or int(text) < 1:
         raise UsageError(f"--batch-size is {text!r}; expected 1 or more, or auto")
     return int(text)
+
+
+def rates_of(
+    no_probe: bool, seconds: float | None, watts: float | None
+) -> tuple[float, float] | None:
+    """Return seconds a step and watts where they are given in place of a probe, else None."""
+    from resque.errors import UsageError
+
+    if not no_probe:
+        if seconds is not None or watts is not None:
+            raise UsageError("--seconds-per-step and --watts go with --no-probe")
+        return None
+    if seconds is None or watts is None or min(seconds, watts) < 0:
+        raise UsageError("--no-probe needs --seconds-per-step and --watts, from 0 up")
+    return seconds, watts
 
 
 def pass_options(
