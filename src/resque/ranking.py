@@ -342,6 +342,9 @@ def _free() -> None:
     """Give the last model's memory back before the next one comes."""
     import torch
 
+    from resque.memory import give_back
+
     gc.collect()
+    give_back()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -19,12 +19,14 @@ from resque.errors import ResqueError, UsageError
 from resque.fingerprint_header import GROUPS, Counts
 from resque.labels import ClassMap
 from resque.layers import Layer, Taps
+from resque.memory import give_back
 from resque.models import Model
 from resque.processes import fit_memory, on_all, rank_and_world
 from resque.shifts import Corruption, check_fits
 from resque.sums import ClassSums, Ints, Label, clip
 from resque.words import average_words, labelled_words
 
+GIVE_BACK_EVERY = 8  # batches on a CPU
 WORKERS_FROM = 2_000  # rows below which starting data-loader workers costs more than they save
 
 
@@ -259,7 +261,7 @@ def forward(
     from tqdm.auto import tqdm
 
     check_fits(corruption, data.columns.modality)
-    began = time.perf_counter()
+    began, ran = time.perf_counter(), 0
     rank, world = rank_and_world()
     batches = iter(_loader(model, data, corruption, need_labels, settings, rank, world))
     total = None if data.n_rows is None else -(-(data.n_rows - rank) // world)
@@ -272,6 +274,9 @@ def forward(
             if batch is None:
                 break
             yield _run(model, taps, batch)
+            ran += 1
+            if model.device.type == "cpu" and ran % GIVE_BACK_EVERY == 0:
+                give_back()  # batches of other lengths do not fit the gaps that are left
             bar.update(len(batch.labels) + batch.empty + batch.unlabelled + len(batch.bad))
     times.total += time.perf_counter() - began
 
