@@ -23,13 +23,16 @@ def front_matter(text: str) -> Any:
 
 
 def card_tags(card: bytes) -> list[str]:
-    """Return the tags of a card, none where its front matter is broken."""
+    """Return the tags of a card with its library and task, none where its YAML is broken."""
     try:
         found = front_matter(card.decode(errors="replace"))
     except yaml.YAMLError:
         return []
-    tags = found.get("tags") if isinstance(found, dict) else None
-    return [str(tag) for tag in tags] if isinstance(tags, list) else []
+    if not isinstance(found, dict):
+        return []
+    tags = found.get("tags") if isinstance(found.get("tags"), list) else []
+    named = (found.get(name) for name in ("library_name", "pipeline_tag"))
+    return [str(tag) for tag in (*tags, *named) if tag]
 
 
 def card_problems(text: str, kind: str) -> tuple[list[str], list[str]]:

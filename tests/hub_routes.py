@@ -306,8 +306,9 @@ class Request:
         return {"count": len(found), "start": 0, "discussions": found}
 
     def _list(self, kind: str) -> list[dict[str, Any]]:
-        wanted = set(self.query.get("filter", []))
+        wanted = {x for name in ("filter", "pipeline_tag") for x in self.query.get(name, [])}
         search = self.query.get("search", [""])[0]
+        limit = int(self.query.get("limit", ["1000"])[0])
         found = []
         for repository in self.hub.repositories.values():
             if repository.kind != kind or search not in repository.name:
@@ -317,7 +318,7 @@ class Request:
                 described = info(repository, repository.at())
                 if wanted <= set(described["tags"]):
                     found.append(described)
-        return found
+        return found[:limit]
 
     def _who(self) -> dict[str, Any]:
         if self.account is None:
