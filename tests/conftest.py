@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from hub_server import Hub
 
 # How fast a machine is, is no property of the code.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,3 +54,31 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     images, labels = write_digits(folder / "data")
     train_model(images, labels, folder / "model")
     return str(folder / "model"), str(folder / "data")
+
+
+@pytest.fixture(scope="session")
+def running_hub() -> Iterator[Hub]:
+    """A local Hub for all tests of a process; a token reads, another is of a stranger."""
+    from hub_server import Account, serve
+
+    with serve() as hub:
+        hub.accounts["hf_reader"] = Account("someone", "read", ("org",))
+        hub.accounts["hf_stranger"] = Account("stranger")
+        yield hub
+
+
+@pytest.fixture
+def hub(running_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """An empty local Hub, which this process takes for the Hub; the token may write to org."""
+    from hub_faults import Faults
+    from hub_server import inside
+    from resque.ledger_hub import _is_public
+
+    running_hub.repositories.clear()
+    running_hub.requests.clear()
+    running_hub.faults = Faults()
+    _is_public.cache_clear()
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    with inside(running_hub, tmp_path / "home"):
+        yield running_hub

@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hub_faults import Fault, Faults
-from hub_repositories import Account
-from hub_server import inside, serve
 from made_fingerprints import made
 from resque import Fingerprint, cli
 from resque.privacy import for_publication, gaussian_sigma
@@ -26,23 +24,6 @@ from resque.sums import ClassSums, clip
 
 REPO = "models/org/m"
 NAMES = ("ant", "bee", "cat")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serve() as hub:
-        hub.accounts["hf_reader"] = Account("someone", "read", ("org",))
-        hub.accounts["hf_stranger"] = Account("stranger")
-        yield hub
-
-
-@pytest.fixture
-def hub(server, tmp_path, monkeypatch):
-    server.repositories.clear()
-    server.faults = Faults()
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    with inside(server, tmp_path / "home"):
-        yield server
 
 
 def fingerprint(**changes):

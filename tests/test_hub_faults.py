@@ -10,40 +10,27 @@ import time
 import pytest
 
 from hub_faults import KINDS, Fault, Faults, random_faults
-from hub_server import inside, serve
 from ledgers import make_entries
 from made_fingerprints import made
 from resque import Fingerprint, cli
 from resque.cli.options import prepare
 from resque.hub import Target
 from resque.ledger import append_entry, read_ledger
-from resque.ledger_hub import _is_public, push
+from resque.ledger_hub import push
 
 SECONDS = 30.0  # at limits of a fiftieth of the real ones
 NAMES = ("ant", "bee", "cat")
 
 
-@pytest.fixture(scope="module")
-def server():
-    with serve() as hub:
-        yield hub
-
-
 @pytest.fixture
-def hub(server, tmp_path, monkeypatch):
+def hub(hub, monkeypatch):
     """The Hub, with short limits and no waiting between tries."""
-    server.repositories.clear()
-    server.faults = Faults()
-    _is_public.cache_clear()
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", 0.6)
     monkeypatch.setattr("resque.hub.ANSWER_SECONDS", 0.6)
     monkeypatch.setattr("resque.hub.SILENCE_SECONDS", 2.0)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    with inside(server, tmp_path / "home"):
-        yield server
+    return hub
 
 
 class Work:
@@ -202,9 +189,9 @@ def test_a_clients_own_limits_are_left_alone(hub, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_hub_that_never_answers_ends_in_two_minutes(server, tmp_path, digits):
+def test_a_hub_that_never_answers_ends_in_two_minutes(running_hub, tmp_path, digits):
     """With the real limits, in fresh processes."""
-    server.faults = Faults(Fault("silence", times=10**6))
+    running_hub.faults = Faults(Fault("silence", times=10**6))
     model, data = digits
     commands = (
         ["ledger", "pull", "org/c", "--output", "x.jsonl"],
@@ -215,7 +202,7 @@ def test_a_hub_that_never_answers_ends_in_two_minutes(server, tmp_path, digits):
     running = [
         subprocess.Popen(
             [sys.executable, "-c", "from resque.cli import main; main()", *command],
-            env=server.environment(tmp_path / str(i), "hf_secret"),
+            env=running_hub.environment(tmp_path / str(i), "hf_secret"),
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for i, command in enumerate(commands)

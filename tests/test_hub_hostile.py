@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from hub_faults import Faults
-from hub_server import inside, serve
 from ledgers import make_entries
 from made_fingerprints import made
 from resque import Fingerprint, cli
@@ -24,29 +22,11 @@ from resque.errors import first_line
 from resque.fingerprint_file import pack
 from resque.hub import Target
 from resque.ledger import append_entry
-from resque.ledger_hub import _is_public, make_shard, pull, push
+from resque.ledger_hub import make_shard, pull, push
 from resque.options import make_options
 
 REPO = "models/org/m"
 EVIL = "\x1b[2J\x07[bold red]<script>alert(1)</script>\x9b31m|`$(id)`"
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serve() as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(server, tmp_path, monkeypatch):
-    server.repositories.clear()
-    server.requests.clear()
-    server.faults = Faults()
-    _is_public.cache_clear()
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
-    with inside(server, tmp_path / "home"):
-        yield server
 
 
 def file_with(change):

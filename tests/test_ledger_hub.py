@@ -19,35 +19,15 @@ import pytest
 from huggingface_hub import HfApi
 
 from hub_faults import Fault, Faults
-from hub_repositories import Account
-from hub_server import inside, serve
 from ledgers import make_entries
 from resque import cli
 from resque.hub import Target
 from resque.ledger import FAILED, Entry, append_entry, read_ledger
-from resque.ledger_hub import _is_public, make_shard, public_entries, pull, push, write_pulled
+from resque.ledger_hub import make_shard, public_entries, pull, push, write_pulled
 from resque.public_entries import CLASSES, DATA, DAYS, EMPTIED, FAMILY, KEPT, MODELS, publish_entry
 
 REPO = "datasets/org/costs"
 KEY = b"k" * 32
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serve() as hub:
-        hub.accounts["hf_stranger"] = Account("stranger")
-        yield hub
-
-
-@pytest.fixture
-def hub(server, tmp_path, monkeypatch):
-    server.repositories.clear()
-    server.faults = Faults()
-    _is_public.cache_clear()
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
-    with inside(server, tmp_path / "home"):
-        yield server
 
 
 @pytest.fixture(scope="module")
