@@ -83,12 +83,14 @@ def _draw_costs(axes: Any, indices: Sequence[Fact], costs: Sequence[Fact]) -> No
     for y, fact in enumerate(indices):
         rows.setdefault(fact.shift, y)
     places: Counter[Any] = Counter()
+    several = Counter(cost.shift for cost in costs)
     told: set[str] = set()
     for cost in costs:
         kind = str(cost.args.get("kind"))
         measured = kind == MEASURED
         colour = COLOURS["light"][1 if measured else 2]
-        at = rows[cost.shift] - 0.3 + 0.2 * (places[cost.shift] % 4)
+        middle = (min(several[cost.shift], 4) - 1) / 2
+        at = rows[cost.shift] + 0.2 * (places[cost.shift] % 4 - middle)
         places[cost.shift] += 1
         label = {} if kind in told else {"label": f"epochs, {kind}"}
         told.add(kind)
