@@ -109,7 +109,7 @@ def inside(hub: Hub, home: Path) -> Iterator[Hub]:
     from unittest.mock import patch
 
     import datasets.config
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_api
     from huggingface_hub.utils import close_session
 
     changes = {
@@ -121,6 +121,7 @@ def inside(hub: Hub, home: Path) -> Iterator[Hub]:
             "HF_HUB_DISABLE_XET": True,
             "HF_TOKEN_PATH": str(home / "token"),
         },
+        hf_api.api: {"endpoint": hub.address},  # behind huggingface_hub.create_repo and its like
         datasets.config: {
             "HF_ENDPOINT": hub.address,
             "HUB_DATASETS_URL": hub.address + "/datasets/{repo_id}/resolve/{revision}/{path}",
