@@ -66,8 +66,12 @@ class Candidate:
     forecast: Forecast | None
     reached_probability: float | None
 
-    def to_row(self) -> list[str]:
-        """Return shift, strategy, accuracy, costs and probability as people read them."""
+    def to_row(self, priced: bool = True) -> list[str]:
+        """Return strategy, accuracy, costs and probability as people read them.
+
+        Args:
+            priced: with the price, after the other costs.
+        """
         found = self.forecast
         costs = ["0"] * 4 + ["–"]
         if found is not None:
@@ -77,7 +81,7 @@ class Candidate:
         known = [
             "–" if x is None else f"{x:.0%}" for x in (self.accuracy, self.reached_probability)
         ]
-        return [self.shifted, self.strategy, known[0], *costs, known[1]]
+        return [self.strategy, known[0], *costs[: 5 if priced else 4], known[1]]
 
 
 def _shown(found: Predicted, factor: float) -> str:

@@ -123,17 +123,35 @@ def _render(answer: Answer, folder: Path | None) -> list[Any]:
     from rich.table import Table
 
     several = len({x.model for x in answer.candidates}) > 1
-    table = Table(title=f"Retraining to {answer.target}, the cheapest first")
-    names = (*(["model"] if several else []), "shift", "strategy", "accuracy now", "epochs",
-             "Wh", "g CO2eq", "s", "price", "reached")  # fmt: skip
-    for name in names:
-        table.add_column(name, justify="left" if name in ("model", "shift") else "right")
-    for x in answer.candidates:
-        found = x.to_row()
-        table.add_row(*map(escape, ([x.model] if several else []) + found))
+    data, shifts = _shared_data([x.shifted for x in answer.candidates])
+    title = f"Retraining{f' on {data}' if data else ''} to {answer.target}, the cheapest first"
+    table = Table(title=escape(title))
+    priced = any(x.forecast and x.forecast.price for x in answer.candidates)
+    costs = ("epochs", "Wh", "g CO2eq", "s", *(["price"] if priced else []))
+    for name in (*(["model"] if several else []), "shift"):
+        table.add_column(name, overflow="fold")
+    for name in ("strategy", "accuracy now", *costs, "reached"):
+        table.add_column(name, justify="right")
+    for x, shift in zip(answer.candidates, shifts, strict=True):
+        table.add_row(*map(escape, [*([x.model] if several else []), shift, *x.to_row(priced)]))
     best = next(x for x in answer.candidates if x.forecast is not None)
     lines = [] if best.forecast is None else [best.forecast.sentence(), *best.forecast.outside]
     lines += [f"learnt from {', '.join(answer.ledgers)}; rates: {answer.rates}"]
     lines += [f"carbon: {answer.grid.intensity:g} g CO2eq/kWh, {answer.grid.source}"]
     lines += [f"forecast.json is in {folder}"] if folder else []
     return [table, *map(escape, lines)]
+
+
+def _shared_data(shifted: list[str]) -> tuple[str, list[str]]:
+    """Return the data set that all are corruptions of, if they are of one, and what is left.
+
+    >>> _shared_data(["d#test blur:1", "d#test contrast:0.5"])
+    ('d#test', ['blur:1', 'contrast:0.5'])
+    >>> _shared_data(["d#test blur:1", "e#test"])
+    ('', ['d#test blur:1', 'e#test'])
+    """
+    parts = [text.rpartition(" ") for text in shifted]
+    data = parts[0][0]
+    if not data or any(name != data for name, _, _ in parts):
+        return "", shifted
+    return data, [rest for _, _, rest in parts]
