@@ -126,20 +126,21 @@ def test_kill_term_and_ctrl_c_change_nothing(with_dropout, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_ten_kills_at_random_moments_change_nothing(with_dropout, tmp_path):
+def test_up_to_ten_kills_at_random_moments_change_nothing(with_dropout, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     run_here(with_dropout, whole)
     rng = random.Random(0)
-    spent = []
+    longest = min(0.8, 0.5 * read_records(whole)[0].seconds_training)
     for _ in range(10):
         n = attempts(out)
         code, err = stop(
             with_dropout, out, signal.SIGKILL, lambda out, n=n: attempts(out) > n,
-            rng.uniform(0, 0.8),
+            rng.uniform(0, longest),
         )  # fmt: skip
+        if code == 0:  # it had ended before the signal
+            break
         assert code == -signal.SIGKILL, err
-        spent.append(len(checkpoints(out)))
     run_here(with_dropout, out, "--resume")
     (record,) = read_records(out)
-    assert record.resumes == 10
+    assert 3 <= record.resumes == attempts(out) - 1  # the last kill may come after the end
     check_the_same(whole, out)
