@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -15,6 +16,7 @@ from PIL import Image
 from scipy import stats
 
 from ledgers import make_entries
+from resque.calibration_figure import learn, plot_calibration
 from resque.correlations import Correlation, Difference
 from resque.cost_figure import points_of
 from resque.errors import UsageError
@@ -418,3 +420,22 @@ def test_groups_of_every_kind_are_in_the_tables(written):
     assert groups >= {("all", "all"), ("family", NASTY), ("modality", "text"), ("model", MODEL)}
     assert ("strategy", "full") not in groups  # all runs have it
     assert written.analysis.scopes[0] == ALL
+
+
+def test_a_family_has_one_colour_in_both_panels_of_the_calibration():
+    entries = make_entries(("blur", "contrast", "noise", "tilt"), levels=4, seeds=2)
+    for e in entries:
+        if e.cell.family == "blur":  # has none of the features that need labels
+            for name in ("resque_dist", "resque_scatter", "accuracy"):
+                del e.predictors[name]
+    forecasters = learn(Ledger(tuple(entries)))
+    assert [len(x.table.families) for x in forecasters] == [3, 4]
+    figure = plot_calibration(forecasters, "light")
+    (legend,) = figure.legends
+    drawn = zip(legend.get_texts(), legend.legend_handles, strict=True)
+    looks = {text.get_text(): (line.get_color(), line.get_marker()) for text, line in drawn}
+    for axes, forecaster in zip(figure.axes, forecasters, strict=True):
+        table = forecaster.table
+        marks = Counter((x.get_color(), x.get_marker()) for x in axes.lines)
+        for i, family in enumerate(table.families):
+            assert marks[looks[family]] == (table.runs.families == i).sum()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resque.errors import UsageError
-from resque.figure_style import GROUND, axes_of, legend_columns, look, short
+from resque.figure_style import GROUND, axes_of, family_legend, legend_columns, look
 from resque.forecasters import Forecaster, count_held, make_forecaster
 from resque.ledger import Ledger
 
@@ -41,29 +41,30 @@ def describe(forecasters: list[Forecaster]) -> str:
 
 def plot_calibration(forecasters: list[Forecaster], ground: str) -> Figure:
     """Draw forecast against measured epochs, a panel for each kind of labels."""
-    families = forecasters[0].table.families
+    families = sorted({name for x in forecasters for name in x.table.families})
+    styles = {name: look(i, ground) for i, name in enumerate(families)}
     columns, width = legend_columns([*families, NOT_REACHED])
     figure, all_axes = axes_of(len(forecasters), width + 0.3 + 4.2 * len(forecasters), 4.4)
     for axes, forecaster in zip(all_axes, forecasters, strict=True):
-        _draw(axes, forecaster, ground)
-    _legend(figure, families, ground, columns)
+        _draw(axes, forecaster, styles, GROUND[ground][1])
+    family_legend(figure, styles, NOT_REACHED, columns)
     return figure
 
 
-def _draw(axes: Any, forecaster: Forecaster, ground: str) -> None:
+def _draw(axes: Any, forecaster: Forecaster, styles: dict[str, tuple[str, str]], ink: str) -> None:
     table, unseen = forecaster.table, forecaster.unseen
     runs = table.runs
     truth, value = table.epochs(runs.cost), table.epochs(unseen.predicted)
     low = table.epochs(unseen.predicted - unseen.width)
     high = table.epochs(unseen.predicted + unseen.width)
     most = 1.6 * max(truth.max(), value.max())
-    for i in range(len(table.families)):
-        colour, marker = look(i, ground)
+    for i, family in enumerate(table.families):
+        colour, marker = styles[family]
         for row in (runs.families == i).nonzero()[0]:
             face = "none" if runs.side[row] > 0 else colour
             axes.plot([truth[row]] * 2, [low[row], high[row]], color=colour, lw=0.8, alpha=0.35)
             axes.plot(truth[row], value[row], marker, color=colour, mfc=face, markersize=5)
-    axes.plot([0, most], [0, most], color=GROUND[ground][1], linewidth=1)
+    axes.plot([0, most], [0, most], color=ink, linewidth=1)
     ticks = [0.0, *(x for x in TICKS if table.offset <= x <= most)]
     axes.set_xscale("symlog", linthresh=table.offset)
     axes.set_yscale("symlog", linthresh=table.offset)
@@ -75,17 +76,3 @@ def _draw(axes: Any, forecaster: Forecaster, ground: str) -> None:
     held = count_held(runs, unseen.predicted, unseen.width)
     said = f"{held.held} of {held.held + held.missed} intervals held"
     axes.set_title(f"labels: {'yes' if forecaster.labels else 'no'}; {said}", fontsize=10)
-
-
-def _legend(figure: Figure, families: tuple[str, ...], ground: str, columns: int) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle="", label=short(name))
-        for i, name in enumerate(families)
-        for colour, marker in [look(i, ground)]
-    ]
-    handles.append(
-        Line2D([], [], color="gray", marker="o", mfc="none", linestyle="", label=NOT_REACHED)
-    )
-    figure.legend(handles=handles, loc="outside right upper", title="family", ncols=columns)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resque.figure_style import axes_of, legend_columns, look, short
+from resque.figure_style import axes_of, family_legend, legend_columns, look
 from resque.ledger import Entry, Ledger
 from resque.outcomes import MEASURES
 from resque.predictors import PREDICTORS
@@ -62,7 +62,7 @@ def plot_costs(ledger: Ledger, analysis: Analysis, ground: str) -> Figure:
         axes.margins(y=0.1)
         axes.set_xlabel(PREDICTORS[analysis.ours or ""].what)
         axes.set_ylabel(_axis(ledger, measure, unit))
-    _legend(figure, styles, analysis.part().censored > 0, columns)
+    family_legend(figure, styles, NOT_REACHED if analysis.part().censored else None, columns)
     return figure
 
 
@@ -125,23 +125,6 @@ def _draw_point(axes: Any, point: Point, colour: str, marker: str) -> None:
             "", (point.index, point.cost), (0, 16), textcoords="offset points",
             arrowprops={"arrowstyle": "<-", "color": colour, "shrinkA": 0, "shrinkB": 4},
         )  # fmt: skip
-
-
-def _legend(
-    figure: Figure, styles: dict[str, tuple[str, str]], any_censored: bool, columns: int
-) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle="", label=short(name))
-        for name, (colour, marker) in styles.items()
-    ]
-    if any_censored:
-        handles.append(
-            Line2D([], [], color="gray", marker="o", mfc="none", linestyle="",
-                   label=NOT_REACHED)
-        )  # fmt: skip
-    figure.legend(handles=handles, loc="outside right upper", title="family", ncols=columns)
 
 
 def _axis(ledger: Ledger, measure: str, unit: str) -> str:

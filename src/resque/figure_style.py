@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,6 +70,30 @@ def short(name: str) -> str:
         return name
     half = NAMES_LENGTH // 2
     return f"{name[: half - 1]}…{name[-half:]}"
+
+
+def family_legend(
+    figure: Figure, styles: Mapping[str, tuple[str, str]], hollow: str | None, columns: int
+) -> None:
+    """Draw the legend of families beside a figure.
+
+    Args:
+        figure: gets it.
+        styles: colour and marker by family.
+        hollow: what hollow markers mean; None where there are none.
+        columns: of the legend.
+    """
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linestyle="", label=short(name))
+        for name, (colour, marker) in styles.items()
+    ]
+    if hollow:
+        handles.append(
+            Line2D([], [], color="gray", marker="o", mfc="none", linestyle="", label=hollow)
+        )
+    figure.legend(handles=handles, loc="outside right upper", title="family", ncols=columns)
 
 
 def legend_columns(names: Sequence[str]) -> tuple[int, float]:
