@@ -66,7 +66,7 @@ class Candidate:
     forecast: Forecast | None
     reached_probability: float | None
 
-    def to_row(self, priced: bool = True) -> list[str]:
+    def to_row(self, priced: bool) -> list[str]:
         """Return strategy, accuracy, costs and probability as people read them.
 
         Args:

@@ -184,6 +184,20 @@ def append_entry(entry: Entry, path: Path) -> None:
     append_line(entry.to_dict(), path)
 
 
+def add_entry(entry: Entry, path: Path) -> None:
+    """Add an entry to a ledger that several processes may add to; see `append_entry`."""
+    from filelock import FileLock
+
+    with FileLock(str(path.with_name(".ledger.lock"))):
+        append_entry(entry, path)
+
+
+def ledger_file(path: str | Path) -> Path:
+    """Return a ledger's file: a file as it is, of a folder its `ledger.jsonl`."""
+    path = Path(path)
+    return path / FILE_NAME if path.is_dir() else path
+
+
 def write_ledger(entries: Iterable[Entry], path: Path) -> None:
     """Write a ledger of these entries, whole or not at all.
 
@@ -204,8 +218,7 @@ def read_ledger(paths: Iterable[str | Path]) -> Ledger:
     """
     found: dict[str, Entry] = {}
     skipped: list[str] = []
-    for path in map(Path, paths):
-        file = path / FILE_NAME if path.is_dir() else path
+    for file in map(ledger_file, paths):
         try:
             lines = file.read_bytes().split(b"\n")
         except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resque.errors import UsageError
-from resque.ledger import FILE_NAME, Cell, append_entry
+from resque.ledger import Cell, add_entry, ledger_file
 from resque.processes import is_main_process
 from resque.retrain_options import MAY_CHANGE, RetrainOptions
 from resque.shifts import parse_corruption
@@ -54,14 +54,14 @@ def add_to_ledger(record: CostRecord, model: str, options: RetrainOptions, ledge
     """
     from resque.study_measurement import Measurer, make_entry
 
-    file = ledger / FILE_NAME if ledger.is_dir() else ledger
+    file = ledger_file(ledger)
     cell = _cell(record, model, options)
     began = time.perf_counter()
     measured = Measurer(options.device).measure(cell)
     entry = make_entry(cell, STUDY, measured, record, time.perf_counter() - began)
     if is_main_process():
         file.parent.mkdir(parents=True, exist_ok=True)
-        append_entry(entry, file)
+        add_entry(entry, file)
     return file
 
 

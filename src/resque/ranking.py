@@ -329,11 +329,11 @@ def _digests(costs: Costs) -> list[str]:
     import hashlib
 
     from resque.forecasting import DEFAULT_LEDGER
-    from resque.ledger import FILE_NAME
+    from resque.ledger import ledger_file
 
     found = []
     for given in costs.ledgers or (str(DEFAULT_LEDGER),):
-        path = Path(given) / FILE_NAME if Path(given).is_dir() else Path(given)
+        path = ledger_file(given)
         found.append(hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else given)
     return found
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resque.sums import Floats, Label
+from resque.sums import ClassSums, Floats, Label
 from resque.uncertainty import angles
 
 
@@ -84,12 +84,9 @@ def angle_loss(
 
 def class_means(x: Floats, labels: Sequence[Label]) -> tuple[list[Label], Floats]:
     """Return the classes, in order of their first rows, and (K, D) their mean vectors."""
-    names = list(dict.fromkeys(labels))
-    at = {name: i for i, name in enumerate(names)}
-    ids = np.fromiter((at[y] for y in labels), np.int64, len(labels))
-    member = np.zeros((len(names), len(x)))
-    member[ids, np.arange(len(x))] = 1
-    return names, member @ x / member.sum(axis=1, keepdims=True)
+    sums = ClassSums(n_groups=1)
+    sums.add(x, labels, np.zeros(len(x), np.int64))
+    return sums.labels, sums.sums[:, 0] / sums.counts
 
 
 def correlation_ratio(x: Floats, labels: Sequence[Label]) -> float:

@@ -20,7 +20,7 @@ from resque.ledger import (
     Cell,
     Entry,
     Ledger,
-    append_entry,
+    add_entry,
     read_ledger,
     write_ledger,
 )
@@ -133,7 +133,7 @@ def run(chosen: Plan, *, device: str = "auto", progress: bool = True) -> int:
         for cell in chosen.todo:
             bar.set_description(f"{cell.family} {cell.level or ''} seed {cell.seed}".strip())
             entry = run_cell(cell, chosen.study.name, chosen.folder, measurer, device)
-            _append(entry, chosen.folder)
+            add_entry(entry, chosen.folder / FILE_NAME)
             failed += entry.status == FAILED
             kwh += entry.record.energy_kwh if entry.record else 0.0
             bar.set_postfix_str(f"{kwh:.2g} kWh, {failed} failed")
@@ -251,14 +251,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         ours.setLevel(level)
-
-
-def _append(entry: Entry, folder: Path) -> None:
-    """Add an entry; several processes may add to one ledger."""
-    from filelock import FileLock
-
-    with FileLock(str(folder / ".ledger.lock")):
-        append_entry(entry, folder / FILE_NAME)
 
 
 def merge(folders: Sequence[str | Path], folder: Path) -> Ledger:

@@ -80,15 +80,16 @@ class Measurer:
 
         The last layer is the classifier's input.
         """
-        layers = self._layers(cell)
-        sides = [self._pass(x, layers).vectors for x in (_without_shift(cell), cell)]
-        return sides[0], sides[1], [layer.name for layer in layers]
+        before, after, names = self._sides(cell)
+        return before.vectors, after.vectors, names
 
-    def _layers(self, cell: Cell) -> list[Layer]:
+    def _sides(self, cell: Cell) -> tuple[_Pass, _Pass, list[str]]:
         model = self._model(cell.model)
         (main,) = choose_layers(model)  # the classifier's input
         asked = choose_layers(model, cell.measurement.get("layers"))
-        return [*(layer for layer in asked if layer.name != main.name), main]
+        layers = [*(layer for layer in asked if layer.name != main.name), main]
+        before, after = (self._pass(x, layers) for x in (_without_shift(cell), cell))
+        return before, after, [layer.name for layer in layers]
 
     def measure(self, cell: Cell) -> Measurement:
         """Run the model over the original and the shifted data, and compare them.
@@ -96,8 +97,8 @@ class Measurer:
         Raises:
             ValueError: where model, data or layer is not as expected; the text says how.
         """
-        a, b, names = self.representations(cell)
-        main, after = names[-1], self._pass(cell, self._layers(cell))
+        before, after, names = self._sides(cell)
+        a, b, main = before.vectors, after.vectors, names[-1]
         paired = cell.dataset == cell.original and not cell.class_prior and not cell.classes
         indices = compare_layers(a, b, names, paired=paired)
         found = {

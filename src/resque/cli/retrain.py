@@ -127,11 +127,12 @@ def retrain(
         "patience": tuple(parse_patience(text) for text in patience or ()),
         "batch_size": o.batch_size_of(batch_size),
     }
+    use = make_retrain_options(options)
     if ledger:
-        check_can_be_added(make_retrain_options(options))
+        check_can_be_added(use)
     record = run(model, dataset, output_dir, resume=resume, overwrite=overwrite, **options)
     if ledger:
-        add_to_ledger(record, model, make_retrain_options(options), ledger)
+        add_to_ledger(record, model, use, ledger)
     if not is_main_process():
         return
     if as_json:
