@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from hub_server import Hub
 
+pytest_plugins = ["browser"]  # its fixtures: browser, start_app, visit
+
 # How fast a machine is, is no property of the code.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any")
