@@ -57,7 +57,7 @@ def watched(browser):
         ("console.error('red')", "console: red"),
         ("setTimeout(() => { throw new Error('thrown') })", "page error: thrown"),
         ("fetch('https://fonts.example.org/a.woff').catch(x => x)", "foreign request: https://f"),
-        ("new WebSocket('wss://example.org/')", "foreign socket: wss://example.org/"),
+        ("new WebSocket('wss://example.org/')", "wss://example.org/"),
         ("fetch('/lacking.js')", "404"),
     ],
 )
