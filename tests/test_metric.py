@@ -144,20 +144,3 @@ def test_installed_it_loads_by_its_name_from_any_folder(tmp_path):
         env=environment, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert "'resque_task': 0.0" in done.stdout, done.stderr
-
-
-def test_the_space_answers_from_a_folder_of_any_name(tmp_path):
-    import shutil
-
-    shutil.copytree(FOLDER, tmp_path / "app")
-    code = (
-        "import json, app\n"
-        "rows = ['a, 1, 0'] * 5 + ['b, 0, 1'] * 5, ['a, 0, 1'] * 5 + ['b, 1, 0'] * 5\n"
-        "texts = ['\\n'.join(lines) for lines in rows]\n"
-        "print(json.loads(app.measure('dist', texts[1], None, texts[0], None))['resque_dist'])\n"
-        "print(json.loads(app.measure('task', texts[0], None, '', None))['resque_task'])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path / "app", capture_output=True, text=True
-    )
-    assert done.stdout.split() == ["0.5", "0.0"], done.stderr
