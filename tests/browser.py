@@ -255,6 +255,8 @@ def start_app(
     yield starter
     for app in apps:
         app.stop()
+    strangers = [x for app in apps for x in app.said().splitlines() if FOREIGN in x]
+    assert not strangers, "\n".join(strangers)
 
 
 @pytest.fixture

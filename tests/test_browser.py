@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from browser import PHONE, Visit, overflow, screenshot, serious_violations
+from browser import FOREIGN, PHONE, Visit, overflow, screenshot, serious_violations, start
 
 # Serves PAGE without gradio: it starts at once.
 SERVER = """
@@ -28,6 +28,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 address = "127.0.0.1", int(os.environ["GRADIO_SERVER_PORT"])
 http.server.ThreadingHTTPServer(address, Handler).serve_forever()
+"""
+REACHES_OUT = """
+import urllib.request
+try:
+    urllib.request.urlopen("http://example.org")
+except OSError:
+    pass
 """
 PAGE = """<!doctype html><html lang="en"><head><title>A page</title><link rel="icon" href="data:,">
 <style>body { background: white; margin: 0; } @media (prefers-color-scheme: dark)
@@ -76,6 +83,14 @@ def test_a_traceback_of_the_app_is_seen_and_can_be_allowed(app, watched):
     assert "on purpose" in "\n".join(watched.troubles())
     watched.allow("on purpose")
     assert watched.troubles() == []
+
+
+def test_an_app_that_reaches_out_is_seen(browser, tmp_path):
+    (tmp_path / "serve.py").write_text(REACHES_OUT + SERVER)
+    (tmp_path / "page.html").write_text(PAGE)
+    app = start("serve.py", tmp_path, tmp_path)
+    app.stop()
+    assert f"{FOREIGN} example.org" in app.said()
 
 
 def test_what_is_hard_to_read_is_a_serious_violation(app, visit):
