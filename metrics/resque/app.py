@@ -402,7 +402,7 @@ textarea { font-family: var(--font-mono) !important; }
 .upload button .wrap .icon-wrap { width: 1.1rem; margin: 0; }
 .answer { border-top: 2px solid var(--accent); padding: 1.25rem 0; }
 .answer p, .answer li { color: var(--body-text-color); overflow-wrap: anywhere; }
-.answer .sentence { font-size: 1.2rem; line-height: 1.5; margin: 0 0 1.5rem; max-width: 44rem; }
+.answer .sentence { font-size: 1.2rem; line-height: 1.5; margin: 0 0 1.5rem; text-wrap: balance; }
 .answer .hint { color: var(--quiet); font-size: .875rem; max-width: 44rem; }
 .answer.problem { border-color: var(--wrong); }
 .answer.problem p { color: var(--wrong); font-size: 1.1rem; margin: 0; }
@@ -435,7 +435,7 @@ i.floor { background: var(--body-text-color); width: 3px; height: 20px; }
 .card .token { color: inherit !important; background: none !important; }
 .card pre, .card pre code { white-space: pre-wrap !important; }
 .card code, .card td { overflow-wrap: anywhere; }
-.card table { border: 0 !important; }
+.card table, .card tr { border: 0 !important; }
 .card th, .card td { border: 0 !important; border-bottom: 1px solid var(--line) !important; }
 """
 
