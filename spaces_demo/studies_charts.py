@@ -32,6 +32,8 @@ SHAPES = {
 }
 TICKS = 6  # of the cost's axis, about
 RING = "#888888"
+MARK, SMALL_MARK = 10, 8  # pixels
+CROWD = 200  # marks: more are drawn smaller
 
 
 def look(studies: Studies, family: str) -> tuple[str, str]:
@@ -48,16 +50,15 @@ def scatter(
     Args:
         studies: the runs are from.
         runs: that have both.
-        measure: of cost, upwards; its axis is drawn in square roots, so that small costs part.
+        measure: of cost, upwards, on a square-root scale that spreads small costs.
         predictor: to the right.
         chosen: the run that gets a ring, or None.
     """
+    size = MARK if len(runs) <= CROWD else SMALL_MARK
     traces = [
-        _marks(
-            studies, family, [run for run in runs if run["family"] == family], measure, predictor
-        )
+        _marks(studies, family, own, measure, predictor, size)
         for family in studies.families
-        if any(run["family"] == family for run in runs)
+        if (own := [run for run in runs if run["family"] == family])
     ]
     ringed = [run for run in runs if run["run"] == chosen]
     return {
@@ -68,7 +69,7 @@ def scatter(
 
 
 def _marks(
-    studies: Studies, family: str, runs: Sequence[Run], measure: str, predictor: str
+    studies: Studies, family: str, runs: Sequence[Run], measure: str, predictor: str, size: int
 ) -> dict[str, Any]:
     colour, shape = look(studies, family)
     missed = [censored(studies, run, measure) for run in runs]
@@ -81,7 +82,7 @@ def _marks(
         "marker": {
             "color": colour,
             "symbol": [f"{shape}-open" if x else shape for x in missed],
-            "size": 10,
+            "size": size,
             "opacity": 0.85,
             "line": {"width": [1.8 if x else 0 for x in missed]},
         },

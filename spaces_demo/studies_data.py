@@ -119,6 +119,19 @@ def _holds(run: Run, wanted: Sequence[str]) -> bool:
     return all(word in text.casefold() for word in wanted)
 
 
+def in_order(runs: Sequence[Run], column: str) -> list[Run]:
+    """Return runs by a column: numbers from the greatest, words from A; what lacks it last.
+
+    Without a column they stay as they are.
+    """
+    if not column:
+        return list(runs)
+    known = [run for run in runs if run[column] is not None]
+    lacking = [run for run in runs if run[column] is None]
+    downwards = bool(known) and not isinstance(known[0][column], str)
+    return sorted(known, key=lambda run: run[column], reverse=downwards) + lacking
+
+
 def selected(
     studies: Studies, study: str, measure: str, predictor: str, families: Iterable[str]
 ) -> list[Run]:

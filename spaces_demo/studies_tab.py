@@ -19,18 +19,18 @@ FIRST = "fashion"  # the study that is shown at first: the most runs and familie
 COLUMNS = {  # of the table
     "run": "run",
     "shift": "shift",
-    "strategy": "strategy",
     "seed": "seed",
     "resque_dist": "RESQUE_dist",
-    "resque_dist_predicted": "RESQUE_dist, predicted labels",
     "resque_task": "RESQUE_task",
-    "accuracy_drop": "accuracy drop",
     "reached": "target reached",
     "epochs": "epochs",
-    "steps": "steps",
     "seconds": "s",
     "energy_wh": "Wh ({known})",
     "co2eq_g": "g CO2eq ({known})",
+    "accuracy_drop": "accuracy drop",
+    "resque_dist_predicted": "RESQUE_dist, predicted labels",
+    "strategy": "strategy",
+    "steps": "steps",
 }
 WORDS = {"run", "shift", "strategy", "reached"}
 QUIET: dict[str, Any] = {
@@ -59,59 +59,110 @@ def build() -> None:
     studies = data.read_studies()
     ours, known = data.ours(studies, FIRST), data.families_of(studies, FIRST)
     figure, caption_html, losses_html, forest_html = _figures(FIRST, "epochs", ours, known, None)
-    rows, downloads_html = _rows(FIRST, known, "")
 
     _text(text.looks(studies) + text.intro(studies))
-    with gr.Row(elem_id="studies-choices"):
-        study = gr.Dropdown(
-            _studies(studies), value=FIRST, label="Study", filterable=False, min_width=280
-        )
-        measure = gr.Dropdown(
-            [(kind["name"], name) for name, kind in studies.measures.items()],
-            value="epochs",
-            label="Cost",
-            filterable=False,
-            min_width=280,
-        )
-        predictor = gr.Dropdown(
-            _predictors(studies, FIRST, "epochs"),
-            value=ours,
-            label="Predictor, known before retraining",
-            min_width=280,
-        )
+    study, measure, predictor = _choices(studies)
     with gr.Row(elem_id="studies-figures"):
         with gr.Column(scale=6, min_width=340):
-            plot = gr.Plot(
-                figure,
-                label="Cost of each run against the predictor",
-                show_label=False,
-                elem_id="studies-plot",
-                container=False,
-            )
-            families = gr.CheckboxGroup(
-                known, value=known, label="Families of shift", elem_id="studies-families"
-            )
-            with gr.Row(elem_id="studies-switches"):
-                every = gr.Button("All families", size="sm", min_width=90)
-                none = gr.Button("No family", size="sm", min_width=90)
+            plot, families, every, none = _figure(figure, known)
             caption = _text(caption_html)
-            run = gr.Dropdown(
-                _runs(studies, FIRST, known),
-                value=None,
-                label="One run",
-                info="Choose one here, click a mark above, or a row of the table below.",
-                elem_id="studies-run",
-            )
-            card = _text(text.card(studies, None), js_on_load=ON_CLICK, elem_id="studies-card")
+            run, card = _one_run(studies, known)
         with gr.Column(scale=5, min_width=340):
-            losses = _text(losses_html)
-            forest = _text(forest_html)
-    _text("<h3 class='studies-heading'>The ledger</h3>")
-    words = gr.Textbox(
-        label="Rows that hold these words",
-        placeholder="for example: gaussian missed",
-        elem_id="studies-words",
+            losses, forest = _text(losses_html), _text(forest_html)
+    words, order, table, downloads = _ledger(studies, known)
+
+    drawn, listed = [plot, caption, losses, forest], [table, downloads]
+    choice = [study, measure, predictor, families]
+    filtered = [words, order]
+    switched = [*drawn, *listed, run, card]
+    anew = [predictor, families, *switched]
+    study.input(_on_study, [study, measure, predictor, *filtered], anew, **QUIET)
+    measure.input(_on_measure, [*choice, run], [predictor, *drawn], **QUIET)
+    predictor.input(_figures, [*choice, run], drawn, **QUIET)
+    families.input(_on_families, [*choice, *filtered], switched, **QUIET)
+    every.click(_on_every, [*choice, *filtered], [families, *switched], **QUIET)
+    none.click(_on_none, [*choice, *filtered], [families, *switched], **QUIET)
+    # Not `input` of the words: text that is pasted does not cause it.
+    rows = [words.change, order.input]
+    found = [study, families, *filtered]
+    gr.on(rows, _rows, found, listed, trigger_mode="always_last", **QUIET)
+    run.input(_on_run, [*choice, run], [card, plot], **QUIET)
+    table.select(_on_row, choice, [run, card, plot], **QUIET)
+    card.click(_on_mark, choice, [run, card, plot], **QUIET)
+    gr.on(None, _on_link, None, [study, measure, *anew], **QUIET)  # when the page loads
+
+
+def _choices(studies: Studies) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
+    with gr.Row(elem_id="studies-choices"):
+        return (
+            gr.Dropdown(
+                _studies(studies), value=FIRST, label="Study", filterable=False, min_width=280
+            ),
+            gr.Dropdown(
+                [(kind["name"], name) for name, kind in studies.measures.items()],
+                value="epochs",
+                label="Cost",
+                filterable=False,
+                min_width=280,
+            ),
+            gr.Dropdown(
+                _predictors(studies, FIRST, "epochs"),
+                value=data.ours(studies, FIRST),
+                label="Predictor, known before retraining",
+                min_width=280,
+            ),
+        )
+
+
+def _figure(
+    figure: PlotData, known: list[str]
+) -> tuple[gr.Plot, gr.CheckboxGroup, gr.Button, gr.Button]:
+    plot = gr.Plot(
+        figure,
+        label="Cost of each run against the predictor",
+        show_label=False,
+        elem_id="studies-plot",
+        container=False,
     )
+    families = gr.CheckboxGroup(
+        known, value=known, label="Families of shift", elem_id="studies-families"
+    )
+    with gr.Row(elem_id="studies-switches"):
+        every = gr.Button("All families", size="sm", min_width=90)
+        none = gr.Button("No family", size="sm", min_width=90)
+    return plot, families, every, none
+
+
+def _one_run(studies: Studies, known: list[str]) -> tuple[gr.Dropdown, gr.HTML]:
+    run = gr.Dropdown(
+        _runs(studies, FIRST, known),
+        value=None,
+        label="One run: choose it here, or click its mark above or its row below",
+        elem_id="studies-run",
+    )
+    return run, _text(text.card(studies, None), js_on_load=ON_CLICK, elem_id="studies-card")
+
+
+def _ledger(
+    studies: Studies, known: list[str]
+) -> tuple[gr.Textbox, gr.Dropdown, gr.Dataframe, gr.HTML]:
+    rows, downloads_html = _rows(FIRST, known, "", "")
+    headers = zip(rows["headers"], COLUMNS, strict=True)
+    _text("<h3 class='studies-heading'>The ledger</h3>")
+    with gr.Row():
+        words = gr.Textbox(
+            label="Rows that hold these words",
+            placeholder="for example: salt_pepper missed",
+            elem_id="studies-words",
+            min_width=280,
+        )
+        order = gr.Dropdown(
+            [("as in the ledger", ""), *headers],
+            value="",
+            label="Sorted by (numbers: greatest first)",
+            elem_id="studies-order",
+            min_width=280,
+        )
     table = gr.Dataframe(
         rows,
         datatype=["str" if name in WORDS else "number" for name in COLUMNS],
@@ -123,23 +174,7 @@ def build() -> None:
     )
     downloads = _text(downloads_html)
     _text(text.whole(studies))
-
-    drawn, listed, one = [plot, caption, losses, forest], [table, downloads], [run, card]
-    choice = [study, measure, predictor, families, run]
-    shown = [study, measure, predictor, families, words]
-    switched = [*drawn, *listed, *one]
-    anew = [predictor, families, *switched]
-    study.input(_on_study, [study, measure, predictor, words], anew, **QUIET)
-    measure.input(_on_measure, choice, [predictor, *drawn], **QUIET)
-    predictor.input(_figures, choice, drawn, **QUIET)
-    families.input(_on_families, shown, switched, **QUIET)
-    every.click(_on_every, shown, [families, *switched], **QUIET)
-    none.click(_on_none, shown, [families, *switched], **QUIET)
-    words.input(_rows, [study, families, words], listed, trigger_mode="always_last", **QUIET)
-    run.input(_on_run, choice, [card, plot], **QUIET)
-    table.select(_on_row, choice[:-1], [run, card, plot], **QUIET)
-    card.click(_on_mark, choice[:-1], [run, card, plot], **QUIET)
-    gr.on(None, _on_link, None, [study, measure, *anew], **QUIET)  # when the page loads
+    return words, order, table, downloads
 
 
 def _text(html: str, **options: Any) -> gr.HTML:
@@ -190,10 +225,10 @@ def _plot(
     return PlotData(type="plotly", plot=json.dumps(figure))
 
 
-def _rows(study: str, families: list[str], words: str) -> tuple[dict[str, Any], str]:
+def _rows(study: str, families: list[str], words: str, order: str) -> tuple[dict[str, Any], str]:
     """Return the table and its download."""
     studies = data.read_studies()
-    runs = data.in_study(studies, study, families, words)
+    runs = data.in_order(data.in_study(studies, study, families, words), order)
     table = {"headers": _headers(studies), "data": [_cells(run) for run in runs]}
     return table, text.downloads(studies, study, runs)
 
@@ -212,7 +247,7 @@ def _short(x: Any) -> Any:
     return float(f"{x:.3g}") if isinstance(x, float) else x
 
 
-def _on_study(study: str, measure: str, predictor: str, words: str) -> tuple[Any, ...]:
+def _on_study(study: str, measure: str, predictor: str, words: str, order: str) -> tuple[Any, ...]:
     studies = data.read_studies()
     families = data.families_of(studies, study)
     known = _predictors(studies, study, measure)
@@ -221,7 +256,7 @@ def _on_study(study: str, measure: str, predictor: str, words: str) -> tuple[Any
     return (
         gr.update(choices=known, value=predictor),
         gr.update(choices=families, value=families),
-        *_on_families(study, measure, predictor, families, words),
+        *_on_families(study, measure, predictor, families, words, order),
     )
 
 
@@ -237,26 +272,28 @@ def _on_measure(
 
 
 def _on_families(
-    study: str, measure: str, predictor: str, families: list[str], words: str
+    study: str, measure: str, predictor: str, families: list[str], words: str, order: str
 ) -> tuple[Any, ...]:
     studies = data.read_studies()
     return (
         *_figures(study, measure, predictor, families, None),
-        *_rows(study, families, words),
+        *_rows(study, families, words, order),
         gr.update(choices=_runs(studies, study, families), value=None),
         text.card(studies, None),
     )
 
 
 def _on_every(
-    study: str, measure: str, predictor: str, _: list[str], words: str
+    study: str, measure: str, predictor: str, _: list[str], words: str, order: str
 ) -> tuple[Any, ...]:
     families = data.families_of(data.read_studies(), study)
-    return families, *_on_families(study, measure, predictor, families, words)
+    return families, *_on_families(study, measure, predictor, families, words, order)
 
 
-def _on_none(study: str, measure: str, predictor: str, _: list[str], words: str) -> tuple[Any, ...]:
-    return [], *_on_families(study, measure, predictor, [], words)
+def _on_none(
+    study: str, measure: str, predictor: str, _: list[str], words: str, order: str
+) -> tuple[Any, ...]:
+    return [], *_on_families(study, measure, predictor, [], words, order)
 
 
 def _on_run(
@@ -286,12 +323,12 @@ def _on_link(request: gr.Request) -> Any:
     if study not in (*studies.studies, ALL) or measure not in studies.measures:
         return gr.skip()
     predictor = asked.get("predictor", "")
-    anew = _on_study(study, measure, predictor, "")
+    anew = _on_study(study, measure, predictor, "", "")
     if predictor in data.predictors_of(studies, study, measure):
         families = data.families_of(studies, study)
         anew = (
             gr.update(choices=_predictors(studies, study, measure), value=predictor),
             anew[1],
-            *_on_families(study, measure, predictor, families, ""),
+            *_on_families(study, measure, predictor, families, "", ""),
         )
     return study, measure, *anew

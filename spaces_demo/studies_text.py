@@ -76,7 +76,7 @@ def _of_marks(studies: Studies, runs: list[Run], measure: str, predictor: str) -
     yield f"To the right: {kind['what']}."
     if kind["sign"] < 0:
         yield "A smaller one should mean a dearer retraining."
-    yield "Upwards: the cost, in square roots, so that small ones part."
+    yield "Upwards: the cost, on a square-root scale that spreads small ones."
     if measure in ("energy_wh", "co2eq_g"):
         yield f"How energy is known: {'; '.join(dict.fromkeys(run['energy'] for run in runs))}."
 
