@@ -99,13 +99,14 @@ def compose(results: Path) -> str:
     Args:
         results: the folder that holds a folder of each study.
     """
-    runs = [row for study in STUDIES for row in _runs(results / study, study)]
+    entries = {study: read_ledger([results / study]).done for study in STUDIES}
+    runs = [row for study in STUDIES for row in _runs(entries[study], study)]
     families = dict.fromkeys(str(row["family"]) for row in runs)
     head = {
         "measures": {m: _measure(m) for m in COSTS},
         "predictors": {p: _predictor(p) for p in PREDICTORS},
         "families": {name: _level_unit(name) for name in families},
-        "studies": {study: _study(results / study, study, runs) for study in STUDIES},
+        "studies": {x: _study(results / x, x, entries[x], runs) for x in STUDIES},
         "columns": list(runs[0]),
     }
     lines = ",\n".join(_json(list(row.values())) for row in runs)
@@ -138,10 +139,10 @@ def _level_unit(family: str) -> str:
     return KINDS[family].level if family in KINDS else ""
 
 
-def _runs(folder: Path, study: str) -> Iterator[dict[str, Any]]:
-    for line, entry in enumerate(read_ledger([folder]).done, start=1):
+def _runs(entries: Iterable[Entry], study: str) -> Iterator[dict[str, Any]]:
+    for number, entry in enumerate(entries, start=1):
         if entry.record is not None:
-            yield _run(f"{study} {line}", study, entry, entry.record)
+            yield _run(f"{study} {number}", study, entry, entry.record)
 
 
 def _run(name: str, study: str, entry: Entry, record: CostRecord) -> dict[str, Any]:
@@ -184,7 +185,9 @@ def _digits(x: float | None) -> float | None:
     return None if x is None else float(f"{x:.6g}")
 
 
-def _study(folder: Path, study: str, runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _study(
+    folder: Path, study: str, entries: Iterable[Entry], runs: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
     title, about = STUDIES[study]
     correlations = _table(folder, "correlations")
     differences = [row for row in _table(folder, "differences") if row["rival"]]
@@ -194,7 +197,7 @@ def _study(folder: Path, study: str, runs: Iterable[dict[str, Any]]) -> dict[str
         "about": about,
         "ours": labelled[0],
         "families": sorted({row["family"] for row in runs if row["study"] == study}),
-        "energy": _energy(folder),
+        "energy": _energy(entries),
         "correlations": _by_measure(correlations, lambda row: {row["predictor"]: _rho(row)}),
         "differences": _by_measure(
             [row for row in differences if row["resque"] in (labelled[0], "resque_dist_predicted")],
@@ -203,9 +206,9 @@ def _study(folder: Path, study: str, runs: Iterable[dict[str, Any]]) -> dict[str
     }
 
 
-def _energy(folder: Path) -> str:
+def _energy(entries: Iterable[Entry]) -> str:
     """Return how most of a study's runs know their energy."""
-    methods = (entry.record.energy_method for entry in read_ledger([folder]).done if entry.record)
+    methods = (entry.record.energy_method for entry in entries if entry.record)
     found = Counter(f"CPU {x.cpu}; GPU {x.gpu}; RAM {x.ram}" for x in methods)
     return found.most_common(1)[0][0]
 

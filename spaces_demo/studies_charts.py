@@ -28,10 +28,12 @@ SHAPES = {
     "pentagon": "polygon(50% 0, 100% 38%, 82% 100%, 18% 100%, 0 38%)",
     "star": "polygon(50% 0, 62% 36%, 100% 36%, 69% 58%, 81% 95%, 50% 72%, 19% 95%, 31% 58%, "
     "0 36%, 38% 36%)",
+    "hexagon2": "polygon(25% 5%, 75% 5%, 100% 50%, 75% 95%, 25% 95%, 0 50%)",
     "hourglass": "polygon(0 0, 100% 0, 60% 50%, 100% 100%, 0 100%, 40% 50%)",
 }
 TICKS = 6  # of the cost's axis, about
 RING = "#888888"
+FONT = {"family": "system-ui, sans-serif", "size": 13}
 MARK, SMALL_MARK = 10, 8  # pixels
 CROWD = 200  # marks: more are drawn smaller
 
@@ -153,19 +155,20 @@ def axis_title(studies: Studies, runs: Iterable[Run], measure: str) -> str:
 
 
 def _layout(studies: Studies, runs: Sequence[Run], measure: str, predictor: str) -> dict[str, Any]:
-    costs = [run[measure] for run in runs]
-    ticks = root_ticks(max(costs, default=1.0))
+    roots = [math.sqrt(run[measure]) for run in runs] or [0.0, 1.0]
+    low, high = min(roots), max(roots)
+    pad = 0.06 * (high - low) or 0.5
+    ticks = [x for x in root_ticks(high**2) if math.sqrt(x) >= low - pad]
     axis = {"fixedrange": True, "zeroline": False, "ticks": "outside", "automargin": True}
-    top = math.sqrt(max(costs, default=1.0)) or 1.0
     return {
         "height": 440,
         "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, sans-serif", "size": 13},
+        "font": FONT,
         "showlegend": False,
         "hovermode": "closest",
-        "hoverlabel": {"align": "left", "font": {"size": 13}},
+        "hoverlabel": {"align": "left", "font": FONT},
         "dragmode": False,
         "xaxis": {**axis, "title": {"text": escape(studies.predictors[predictor]["name"])}},
         "yaxis": {
@@ -173,7 +176,7 @@ def _layout(studies: Studies, runs: Sequence[Run], measure: str, predictor: str)
             "title": {"text": escape(axis_title(studies, runs, measure))},
             "tickvals": [math.sqrt(x) for x in ticks],
             "ticktext": [amount(x) for x in ticks],
-            "range": [-0.05 * top, 1.07 * top],
+            "range": [low - pad, high + pad],
         },
     }
 
@@ -182,7 +185,7 @@ def root_ticks(highest: float) -> list[float]:
     """Return round numbers from 0 up that stand well apart where roots are drawn.
 
     >>> root_ticks(1.5)
-    [0.0, 0.05, 0.2, 0.5, 1.0, 1.5]
+    [0.0, 0.1, 0.3, 0.6, 1.0, 1.5]
     """
     if highest <= 0:
         return [0.0]

@@ -78,7 +78,8 @@ def _of_marks(studies: Studies, runs: list[Run], measure: str, predictor: str) -
         yield "A smaller one should mean a dearer retraining."
     yield "Upwards: the cost, on a square-root scale that spreads small ones."
     if measure in ("energy_wh", "co2eq_g"):
-        yield f"How energy is known: {'; '.join(dict.fromkeys(run['energy'] for run in runs))}."
+        methods = dict.fromkeys(studies.studies[run["study"]]["energy"] for run in runs)
+        yield f"How energy is known: {' | '.join(methods)}."
 
 
 def _of_rho(studies: Studies, study: str, measure: str, predictor: str) -> str:
@@ -178,10 +179,11 @@ def _row(studies: Studies, found: Rho, axis: _Axis, predictor: str, most: int) -
     low, high = found.interval or (None, None)
     notes = ["best"] if found.best else []
     notes += [f"{found.runs} runs"] if found.runs < most else []
+    notes += [found.why] if found.why else []
     value, _, interval = (
-        data.interval_text(found.value, found.interval).partition(" ")
-        if found.value is not None
-        else ("–", "", found.why)
+        ("–", "", "")
+        if found.value is None
+        else data.interval_text(found.value, found.interval).partition(" ")
     )
     return {
         "name": kind["name"],
