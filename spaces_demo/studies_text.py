@@ -178,7 +178,7 @@ def _row(studies: Studies, found: Rho, axis: _Axis, predictor: str, most: int) -
     kind = studies.predictors[found.predictor]
     low, high = found.interval or (None, None)
     notes = ["best"] if found.best else []
-    notes += [f"{found.runs} runs"] if found.runs < most else []
+    notes += [f"{found.runs}\N{NO-BREAK SPACE}runs"] if found.runs < most else []
     notes += [found.why] if found.why else []
     value, _, interval = (
         ("–", "", "")
