@@ -114,7 +114,7 @@ def test_wrong_flags_say_what_to_do(flags, words, capsys):
 
 
 def test_the_packages_own_ledger_is_whole():
-    from resque.forecasting import DEFAULT_LEDGER
+    from resque.forecast_sources import DEFAULT_LEDGER
 
     found = read_ledger([DEFAULT_LEDGER])
     assert not found.skipped

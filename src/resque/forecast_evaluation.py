@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from resque.errors import UsageError
 from resque.forecast_folds import Unseen
 from resque.forecast_runs import Table
-from resque.forecasters import Forecaster, count_held, make_forecaster
+from resque.forecasters import (
+    Forecaster,
+    count_held,
+    make_forecaster,
+    make_task_forecaster,
+)
 from resque.forecasts import Coverage
 from resque.ledger import Ledger
 from resque.records import plain
@@ -106,6 +111,22 @@ def evaluate_forecasts(ledger: Ledger, *, level: float = 0.9) -> ForecastEvaluat
                 raise
             notes.append(f"{'with' if labels else 'without'} labels: {error}")
     return ForecastEvaluation(level, found.get(True), found.get(False), tuple(notes))
+
+
+def evaluate_task_forecasts(ledger: Ledger, *, level: float = 0.9) -> CheckedForecaster:
+    """Forecast each model's new tasks from those of the other models, and compare likewise.
+
+    Args:
+        ledger: of studies.
+        level: probability that intervals are made for, from 0.5 to 0.95.
+
+    Returns:
+        With the models as its families.
+
+    Raises:
+        UsageError: where the ledger does not suffice.
+    """
+    return _check(make_task_forecaster(ledger, level=level))
 
 
 def _check(forecaster: Forecaster) -> CheckedForecaster:

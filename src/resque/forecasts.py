@@ -59,7 +59,7 @@ class EpochForecast:
         method: the model that was chosen.
         candidates: leave-one-family-out error of each model, in log units.
         runs: of the ledger that it was learnt from.
-        families: of these runs.
+        families: of these runs; of new tasks, their models.
         coverage: of such intervals on unseen families of the ledger.
         outside: a sentence for each thing that is outside of what the ledger has seen.
         growth: what the interval's half-width, in log units, was multiplied by for that.
@@ -67,6 +67,7 @@ class EpochForecast:
         limit: epochs that the run may take.
         reached_probability: that it reaches its target within the limit, in (0, 1).
         notes: what was assumed or left out, a sentence each.
+        kind: of the runs that it was learnt from: "shifts" or "new tasks".
         draws: (M,) equally likely epochs.
     """
 
@@ -85,6 +86,7 @@ class EpochForecast:
     limit: float
     reached_probability: float
     notes: tuple[str, ...]
+    kind: str
     draws: Floats = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,8 +102,10 @@ class EpochForecast:
     def sentence(self) -> str:
         """Return the forecast in words."""
         held, of = self.coverage.held, self.coverage.held + self.coverage.missed
+        groups = "families" if self.kind == "shifts" else f"models on {self.kind}"
         return (
-            f"about {', '.join(self._words())}; from {self.runs} runs of {self.families} families; "
+            f"about {', '.join(self._words())}; "
+            f"from {self.runs} runs of {self.families} {groups}; "
             f"{held} of {of} such forecasts held"
         )
 
