@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resque.errors import UsageError
 from resque.forecast_folds import Fitted, Folds, Unseen
@@ -140,6 +141,8 @@ class Forecaster:
             runs=n,
             families=len(self.table.families),
             coverage=count_held(self.table.runs, self.unseen.predicted, self.unseen.width),
+            error=median_error(self.table, self.unseen.predicted),
+            naive_error=median_error(self.table, naive(self.table.runs)),
             outside=(*self._outside(columns[0]), *self._beyond(epochs, limit)),
             growth=growth,
             labels=self.labels,
@@ -190,6 +193,28 @@ def count_held(runs: Runs, predicted: Floats, width: Floats) -> Coverage:
     undecided = (runs.side > 0) & (error <= width)
     counts = int(held.sum()), int((~held & ~undecided).sum()), int(undecided.sum())
     return Coverage(*counts)
+
+
+def naive(runs: Runs) -> Floats:
+    """Return (N,) log costs: the median of the runs of other families, bounds as they are."""
+    others = runs.families[:, None] != runs.families
+    return np.array([np.median(runs.cost[rows]) for rows in others])
+
+
+def median_error(table: Table, predicted: Floats, rows: NDArray[np.bool_] | None = None) -> float:
+    """Return the median absolute error in epochs over the runs that reached their target.
+
+    Args:
+        table: of N runs.
+        predicted: (N,) their log costs.
+        rows: (N,) whether a run is meant; None for all.
+
+    Returns:
+        NaN where none reached it.
+    """
+    meant = table.runs.side <= 0 if rows is None else rows & (table.runs.side <= 0)
+    errors = np.abs(table.epochs(predicted) - table.epochs(table.runs.cost))[meant]
+    return float(np.median(errors)) if len(errors) else math.nan
 
 
 def make_forecaster(ledger: Ledger, *, labels: bool, level: float = 0.9) -> Forecaster:

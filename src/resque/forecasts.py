@@ -61,6 +61,9 @@ class EpochForecast:
         runs: of the ledger that it was learnt from.
         families: of these runs; of new tasks, their models.
         coverage: of such intervals on unseen families of the ledger.
+        error: median absolute error in epochs of such forecasts there, over the runs that reached
+            their target.
+        naive_error: the same of the naive forecast, the median of the other families' runs.
         outside: a sentence for each thing that is outside of what the ledger has seen.
         growth: what the interval's half-width, in log units, was multiplied by for that.
         labels: whether it uses labels of the shifted data.
@@ -80,6 +83,8 @@ class EpochForecast:
     runs: int
     families: int
     coverage: Coverage
+    error: float
+    naive_error: float
     outside: tuple[str, ...]
     growth: float
     labels: bool
@@ -102,11 +107,19 @@ class EpochForecast:
     def sentence(self) -> str:
         """Return the forecast in words."""
         held, of = self.coverage.held, self.coverage.held + self.coverage.missed
-        groups = "families" if self.kind == "shifts" else f"models on {self.kind}"
+        tasks = self.kind != "shifts"
+        groups = f"models on {self.kind}" if tasks else "families"
         return (
             f"about {', '.join(self._words())}; "
             f"from {self.runs} runs of {self.families} {groups}; "
-            f"{held} of {of} such forecasts held"
+            f"{held} of {of} such forecasts held{self._against_the_median() if tasks else ''}"
+        )
+
+    def _against_the_median(self) -> str:
+        better = "" if self.error < self.naive_error else "no better than the ledger's median: "
+        return (
+            f"; {better}their median error was {self.error:.2g} epochs, that of the ledger's "
+            f"median {self.naive_error:.2g}"
         )
 
     def _words(self) -> list[str]:
