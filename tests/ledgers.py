@@ -91,3 +91,36 @@ def make_entries(families=FAMILIES, levels=5, seeds=3, spread=0.15, limit=10.0, 
                     make_entry(family, float(level), run, index, epochs, limit=limit, noise=noise)
                 )
     return entries
+
+
+def make_task(model, error, seed, epochs, *, target=0.75, limit=10.0):
+    """An entry whose run of a new task with this error of neighbours took `epochs` epochs."""
+    entry = make_entry(
+        "digits", None, seed, 0.1, epochs, limit=limit,
+        model=model, dataset=f"task{error:g}#train", target=f"accuracy:{target:g}",
+    )  # fmt: skip
+    record = replace(entry.record, model=replace(entry.record.model, new_head=True))
+    predictors = {
+        "knn_error": error,
+        "resque_task": 0.5,
+        "n_parameters": 1e5,
+        "n_train": 320.0,
+        "classes": 4.0,
+        "resque_dist_predicted": 0.2 + error,  # as a shift it is dear
+    }
+    return replace(entry, predictors=predictors, record=record)
+
+
+def make_tasks(models="abcd", tasks=5, seeds=2, spread=0.15, seed=0, **given):
+    """New tasks with epochs ≈ 0.2 × exp(5 × error) × a model's factor × lognormal noise."""
+    rng = np.random.default_rng(seed)
+    entries = []
+    for model in models:
+        factor = math.exp(spread * rng.standard_normal())
+        for task in range(tasks):
+            for run in range(seeds):
+                error = 0.05 + 0.12 * task
+                noise = math.exp(spread * rng.standard_normal())
+                epochs = 0.2 * math.exp(5 * error) * factor * noise
+                entries.append(make_task(model, error, run, epochs, **given))
+    return entries

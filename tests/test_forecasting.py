@@ -65,6 +65,21 @@ def test_data_without_labels_is_forecast_without_them(digits, ledger, tmp_path):
     assert retrained.forecast.labels is False
 
 
+def test_a_new_task_is_forecast_from_new_tasks(digits, tmp_path):
+    model, data = digits
+    rows = datasets.load_dataset(data, split="test[:200]").select_columns(["image", "odd"])
+    classes = datasets.ClassLabel(names=["even", "uneven"])
+    rows.cast_column("odd", classes).to_parquet(tmp_path / "task.parquet")
+    answer = forecast(
+        model, f"{data}#train[:200]", str(tmp_path / "task.parquet"), target="accuracy:0.8",
+        rates=Rates(0.02, 20.0), grid_intensity=100.0, label_column="odd", **OPTIONS,
+    )  # fmt: skip
+    found = answer.to_dict()
+    assert found["kind"] == "new tasks"
+    assert found["ledgers"] == ["the package's own of new tasks, 66 runs"]
+    assert "66 runs of 3 models on new tasks" in found["sentence"]
+
+
 def test_a_probe_gives_the_rates(digits, ledger):
     model, data = digits
     answer = forecast(
@@ -114,7 +129,7 @@ def test_wrong_flags_say_what_to_do(flags, words, capsys):
 
 
 def test_the_packages_own_ledger_is_whole():
-    from resque.forecasting import DEFAULT_LEDGER
+    from resque.forecast_sources import DEFAULT_LEDGER
 
     found = read_ledger([DEFAULT_LEDGER])
     assert not found.skipped

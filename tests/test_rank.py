@@ -12,7 +12,9 @@ import pytest
 import torch
 import transformers
 
-from resque import cli, fingerprint, rank, rank_cache, ranking
+from ledgers import make_entries
+from resque import cli, fingerprint, forecast_sources, rank, rank_cache, rank_costs, ranking
+from resque.ledger import write_ledger
 from resque.rank_models import listed_models, parse_search
 from resque.rank_pass import observe
 from resque.rank_results import LayerScores, Observation, RankedModel, Ranking, sorted_by
@@ -203,9 +205,76 @@ def test_a_forecast_for_each(digits, random_model):
     for name in ("epochs", "energy_kwh", "co2eq_kg", "seconds", "price"):
         low, high = document[name]["interval"]
         assert 0 <= low <= document[name]["value"] <= high
+    assert document["ledgers"] == ["the package's own, 409 runs"]
     with_arrays = rank(digits[0], datasets.load_dataset(digits[1], split="test[:40]"),
                        costs=costs, **OPTIONS)  # fmt: skip
-    assert "give an id or folder" in with_arrays.candidates[0].error
+    assert_no_forecast(with_arrays.candidates[0], "give ids or folders")
+
+
+def assert_no_forecast(candidate, words):
+    """A candidate has its scores, and a note why it has no forecast."""
+    assert candidate.error is None
+    assert candidate.scores
+    assert candidate.observation.forecast is None
+    assert candidate.observation.notes[-1].startswith("no forecast: ")
+    assert words in candidate.observation.notes[-1]
+
+
+TASK = OPTIONS | {"label_column": "ink"}
+TO_80 = Costs(0.8, rates=(0.01, 20.0), grid_intensity=100.0)
+
+
+def test_new_tasks_are_forecast_from_new_tasks_learnt_once(digits, random_model, monkeypatch):
+    learnt = []
+    real = forecast_sources.make_task_forecaster
+    monkeypatch.setattr(
+        forecast_sources, "make_task_forecaster", lambda x: learnt.append(x) or real(x)
+    )
+    rows = f"{digits[1]}#test[:200]"
+    found = rank([digits[0], random_model], rows, costs=TO_80, **TASK)
+    assert len(learnt) == 1
+    for x in found.candidates:
+        forecast = x.observation.forecast
+        assert forecast["kind"] == "new tasks"
+        assert forecast["ledgers"] == ["the package's own of new tasks, 66 runs"]
+        assert "classes is not known" not in str(forecast["notes"])
+        assert any(note.startswith("n_parameters is 21,") for note in forecast["outside"])
+        low, high = forecast["epochs"]["interval"]
+        assert low <= forecast["epochs"]["value"] <= high
+    said = " ".join(str(found).split())
+    assert "forecast learnt from the package's own of new tasks, 66 runs" in said
+    assert rank([digits[0]], rows, costs=TO_80, **TASK).candidates[0].cached
+
+
+def test_what_cannot_be_forecast_keeps_its_scores(digits, tmp_path):
+    rows = f"{digits[1]}#test[:100]"
+    found = rank(digits[0], rows, costs=TO_80, scores="hscore", **TASK)
+    assert_no_forecast(found.candidates[0], "made from the score knn; compute it, too")
+    assert "no forecast: for a new task" in " ".join(str(found).split())
+    assert found.candidates[0].cost == pytest.approx(1000 * found.candidates[0].observation.seconds
+                                                     / 100)  # fmt: skip
+    found = rank(digits[0], rows, costs=replace(TO_80, strategy="head"), **TASK)
+    assert_no_forecast(found.candidates[0], "no run of the ledger has the strategy 'head'")
+    write_ledger(make_entries(), tmp_path / "ledger.jsonl")
+    found = rank(digits[0], rows, costs=replace(TO_80, ledgers=(str(tmp_path),)), **TASK)
+    assert_no_forecast(found.candidates[0], "0 runs of 0 models on new tasks")
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_forecast_that_fails_once_is_tried_again(digits, monkeypatch):
+    rows = f"{digits[1]}#test[:100]"
+
+    def full(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rank_costs.CostForecaster, "forecast", full)
+        found = rank(digits[0], rows, costs=TO_80, **TASK).candidates[0]
+        assert_no_forecast(found, "out of memory")
+    again = rank(digits[0], rows, costs=TO_80, **TASK).candidates[0]
+    assert again.cached
+    assert again.observation.forecast is not None
+    assert not any(note.startswith("no forecast") for note in again.observation.notes)
 
 
 def estimate(value, spread=0.0):
@@ -299,6 +368,9 @@ WRONG = [
     (["--search", "limit=0"], 2, "expected 1 to"),
     (["--models", "MODEL", "--ledger", "L"], 2, "--target-accuracy"),
     (["--models", "MODEL", "--watts", "3"], 2, "--no-probe"),
+    (["--models", "MODEL", "--target-accuracy", "80"], 2, "a share above 0, at most 1"),
+    (["--models", "MODEL", "--target-accuracy", "0.8", "--strategy", "x"], 2, "one of full, head"),
+    (["--models", "MODEL", "--target-accuracy", "0.8", "--ledger", "/no"], 1, "no ledger /no"),
     (["--models", "/nope"], 1, "no candidate could be ranked"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,11 +12,17 @@ from numpy.typing import NDArray
 from resque.errors import UsageError
 from resque.forecast_folds import Unseen
 from resque.forecast_runs import Table
-from resque.forecasters import Forecaster, count_held, make_forecaster
+from resque.forecasters import (
+    Forecaster,
+    count_held,
+    make_forecaster,
+    make_task_forecaster,
+    median_error,
+    naive,
+)
 from resque.forecasts import Coverage
 from resque.ledger import Ledger
 from resque.records import plain
-from resque.sums import Floats
 
 
 @dataclass(frozen=True)
@@ -108,34 +115,39 @@ def evaluate_forecasts(ledger: Ledger, *, level: float = 0.9) -> ForecastEvaluat
     return ForecastEvaluation(level, found.get(True), found.get(False), tuple(notes))
 
 
+def evaluate_task_forecasts(ledger: Ledger, *, level: float = 0.9) -> CheckedForecaster:
+    """Forecast each model's new tasks from those of the other models, and compare likewise.
+
+    Args:
+        ledger: of studies.
+        level: probability that intervals are made for, from 0.5 to 0.95.
+
+    Returns:
+        With the models as its families.
+
+    Raises:
+        UsageError: where the ledger does not suffice.
+    """
+    return _check(make_task_forecaster(ledger, level=level))
+
+
 def _check(forecaster: Forecaster) -> CheckedForecaster:
     table, unseen = forecaster.table, forecaster.unseen
-    naive = _naive(table)
     families = tuple(
         CheckedFamily(
-            **vars(_compare(table, unseen, naive, table.runs.families == i)),
+            **vars(_compare(table, unseen, table.runs.families == i)),
             family=family,
             method=unseen.methods[i],
         )
         for i, family in enumerate(table.families)
     )
-    whole = _compare(table, unseen, naive, np.ones(len(naive), bool))
+    whole = _compare(table, unseen, np.ones(len(table.runs.cost), bool))
     return CheckedForecaster(**vars(whole), features=table.features, families=families)
 
 
-def _naive(table: Table) -> Floats:
-    """Return (N,) log costs: the median of the runs of other families, bounds as they are."""
-    runs = table.runs
-    others = runs.families[:, None] != runs.families
-    return np.array([np.median(runs.cost[rows]) for rows in others])
-
-
-def _compare(table: Table, unseen: Unseen, naive: Floats, rows: NDArray[np.bool_]) -> Checked:
+def _compare(table: Table, unseen: Unseen, rows: NDArray[np.bool_]) -> Checked:
     runs = table.runs.select(rows)
-    truth, reached = table.epochs(runs.cost), runs.side <= 0
-    errors = [
-        float(np.median(np.abs(table.epochs(x[rows]) - truth)[reached])) if reached.any() else None
-        for x in (unseen.predicted, naive)
-    ]
+    errors = [median_error(table, x, rows) for x in (unseen.predicted, naive(table.runs))]
+    own, other = (None if math.isnan(x) else x for x in errors)
     held = count_held(runs, unseen.predicted[rows], unseen.width[rows])
-    return Checked(len(truth), errors[0], errors[1], held)
+    return Checked(len(runs.cost), own, other, held)

@@ -61,8 +61,8 @@ class Fitted:
             absolute error of log costs.
         model: log costs from features and controls.
         errors: on unseen families.
-        seen: (N, P + C) features and controls that it was fitted to.
-        spread: (P + C,) units of distance to these.
+        seen: (N, P + C + X) columns of the runs that it was fitted to.
+        spread: (P + C + X,) units of distance to these.
     """
 
     method: str
@@ -72,9 +72,9 @@ class Fitted:
     seen: Floats
     spread: Floats
 
-    def growth(self, features: Floats, controls: Floats) -> Floats:
+    def growth(self, columns: Floats) -> Floats:
         """Return (N,) factors of the interval's half-width, see `growth`."""
-        return growth(self.seen, np.hstack([features, controls]), self.spread)
+        return growth(self.seen, columns, self.spread)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ class Folds:
         Args:
             runs: of two families at least.
             names: (P,) of the features.
-            spread: (P + C,) unit of each feature and control.
+            spread: (P + C + X,) unit of each column.
             level: of prediction intervals, in (0, 1).
         """
         self.runs, self.names, self.spread, self.level = runs, names, spread, level
@@ -152,12 +152,12 @@ class Folds:
             held, kept = rest.select(rows), rest.select(~rows)
             for name, model in self.models(fold).items():
                 predicted[name][rows] = model(held.features, held.controls)
-            grown[rows] = growth(_columns(kept), _columns(held), self.spread)
+            grown[rows] = growth(kept.columns, held.columns, self.spread)
         errors = {k: family_mean(shortfall(rest, v), rest.families) for k, v in predicted.items()}
         method = best_of(errors)
         judged = expected_errors(rest, predicted[method], grown, self.level)
         model = self.models(without)[method]
-        return Fitted(method, errors, model, judged, _columns(rest), self.spread)
+        return Fitted(method, errors, model, judged, rest.columns, self.spread)
 
     def forecast_unseen(self) -> Unseen:
         """Forecast every run with a model whose choice, fit and errors know not of its family."""
@@ -168,17 +168,13 @@ class Folds:
             rows = self.runs.families == family
             held = self.runs.select(rows)
             predicted[rows] = fitted.model(held.features, held.controls)
-            grown = fitted.growth(held.features, held.controls)
+            grown = fitted.growth(held.columns)
             width[rows] = grown * fitted.errors.quantile(np.array([self.level]))
             methods[family] = fitted.method
         return Unseen(predicted, width, methods)
 
     def _rest(self, without: frozenset[int]) -> Runs:
         return self.runs.select(~np.isin(self.runs.families, list(without)))
-
-
-def _columns(runs: Runs) -> Floats:
-    return np.hstack([runs.features, runs.controls])
 
 
 def expected_errors(runs: Runs, predicted: Floats, grown: Floats, level: float) -> Errors:

@@ -35,6 +35,7 @@ class Runs:
         side: (N,) 1 where the cost is greater than the bound (the target was not reached), −1
             where it is at most the bound (the target was met before the first step), else 0.
         families: (N,) number of each run's family.
+        context: (N, X) columns that no model is fitted to; they tell how far a run is from others.
     """
 
     features: Floats
@@ -42,6 +43,13 @@ class Runs:
     cost: Floats
     side: Ints
     families: Ints
+    context: Floats | None = None
+
+    @property
+    def columns(self) -> Floats:
+        """(N, P + C + X) all of them."""
+        context = () if self.context is None else (self.context,)
+        return np.hstack([self.features, self.controls, *context])
 
     def select(self, rows: NDArray[np.bool_]) -> Runs:
         """Return the runs where a mask is true."""
@@ -51,6 +59,7 @@ class Runs:
             self.cost[rows],
             self.side[rows],
             self.families[rows],
+            None if self.context is None else self.context[rows],
         )
 
 

@@ -8,11 +8,22 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resque.errors import UsageError
 from resque.forecast_folds import Fitted, Folds, Unseen
 from resque.forecast_models import Runs
-from resque.forecast_runs import FEATURES, SIZES, Known, Table, make_table, values
+from resque.forecast_runs import (
+    LABELLED,
+    SIZES,
+    TASKS,
+    UNLABELLED,
+    Kind,
+    Known,
+    Table,
+    make_table,
+    values,
+)
 from resque.forecasts import Coverage, EpochForecast, Predicted, predicted_of
 from resque.ledger import Ledger
 from resque.predictors import PREDICTORS
@@ -28,18 +39,23 @@ class Forecaster:
 
     Attributes:
         ledger: that it learns from.
-        labels: whether it uses labels of the shifted data.
+        kind: what it forecasts, and from what.
         level: probability that intervals are made for.
         table: the ledger's runs.
         folds: models of these, without some families or with all.
     """
 
     ledger: Ledger
-    labels: bool
+    kind: Kind
     level: float
     table: Table
     folds: Folds
     _narrower: dict[tuple[str, ...], Forecaster] = field(default_factory=dict, repr=False)
+
+    @property
+    def labels(self) -> bool:
+        """Whether it uses labels of the new data."""
+        return self.kind.labels
 
     @cached_property
     def fitted(self) -> Fitted:
@@ -70,11 +86,7 @@ class Forecaster:
         limit = self.table.limit if limit is None else limit
         if not limit > 0:
             raise UsageError(f"limit is {limit}; expected epochs above 0")
-        if known.strategy not in self.table.strategies:
-            raise UsageError(
-                f"no run of the ledger has the strategy {known.strategy!r}; it has "
-                f"{', '.join(self.table.strategies)}"
-            )
+        self.check_strategy(known.strategy)
         found, notes = self._found(known)
         rest = tuple(name for name in self.table.features if name in found)
         if rest == self.table.features:
@@ -82,13 +94,21 @@ class Forecaster:
         if not rest:
             raise UsageError(
                 f"none of {', '.join(self.table.features)} is known, which this forecast is made "
-                "from" + ("; labels=False needs no labels" if self.labels else "")
+                "from" + ("; labels=False needs no labels" if self.kind is LABELLED else "")
             )
         if rest not in self._narrower:
-            self._narrower[rest] = _make(self.ledger, self.labels, self.level, rest)
+            self._narrower[rest] = _make(self.ledger, self.kind, self.level, rest)
         forecast = self._narrower[rest].predict(known, limit)
         note = f"without {', '.join(x for x in self.table.features if x not in rest)}, not known"
         return replace(forecast, notes=(*forecast.notes, note))
+
+    def check_strategy(self, strategy: str) -> None:
+        """Raise a UsageError where no run of the ledger has a strategy."""
+        if strategy not in self.table.strategies:
+            raise UsageError(
+                f"no run of the ledger has the strategy {strategy!r}; it has "
+                f"{', '.join(self.table.strategies)}"
+            )
 
     def _found(self, known: Known) -> tuple[dict[str, float], list[str]]:
         notes = list(self.table.notes)
@@ -96,7 +116,7 @@ class Forecaster:
             known = replace(known, target=self.table.target)
             notes.append(f"target {self.table.target}, that of most runs of the ledger")
         found = values(known)
-        for name in self.table.controls:
+        for name in self.table.typical:
             if name not in found:
                 typical = _shown(name, self.table.typical[name])
                 notes.append(f"{name} is not known; {typical} taken, the ledger's median")
@@ -106,7 +126,8 @@ class Forecaster:
         self, known: Known, found: Mapping[str, float], limit: float, notes: Sequence[str]
     ) -> EpochForecast:
         row = self.table.row(found, known.strategy)
-        log_cost, growth = self.fitted.model(*row).item(), self.fitted.growth(*row).item()
+        columns = np.hstack(row)
+        log_cost, growth = self.fitted.model(*row[:2]).item(), self.fitted.growth(columns).item()
         value, draws = self.table.epochs(np.array(log_cost)).item(), self._draws(log_cost, growth)
         epochs, steps = predicted_of(value, draws, self.level), known.steps_per_epoch
         n = len(self.table.runs.cost)
@@ -120,13 +141,16 @@ class Forecaster:
             runs=n,
             families=len(self.table.families),
             coverage=count_held(self.table.runs, self.unseen.predicted, self.unseen.width),
-            outside=(*self._outside(np.hstack(row)[0]), *self._beyond(epochs, limit)),
+            error=median_error(self.table, self.unseen.predicted),
+            naive_error=median_error(self.table, naive(self.table.runs)),
+            outside=(*self._outside(columns[0]), *self._beyond(epochs, limit)),
             growth=growth,
             labels=self.labels,
             limit=limit,
             # Half a run more on each side: never certain.
             reached_probability=(n * float(np.mean(draws <= limit)) + 0.5) / (n + 1),
             notes=tuple(notes),
+            kind=self.kind.what,
             draws=draws,
         )
 
@@ -171,6 +195,28 @@ def count_held(runs: Runs, predicted: Floats, width: Floats) -> Coverage:
     return Coverage(*counts)
 
 
+def naive(runs: Runs) -> Floats:
+    """Return (N,) log costs: the median of the runs of other families, bounds as they are."""
+    others = runs.families[:, None] != runs.families
+    return np.array([np.median(runs.cost[rows]) for rows in others])
+
+
+def median_error(table: Table, predicted: Floats, rows: NDArray[np.bool_] | None = None) -> float:
+    """Return the median absolute error in epochs over the runs that reached their target.
+
+    Args:
+        table: of N runs.
+        predicted: (N,) their log costs.
+        rows: (N,) whether a run is meant; None for all.
+
+    Returns:
+        NaN where none reached it.
+    """
+    meant = table.runs.side <= 0 if rows is None else rows & (table.runs.side <= 0)
+    errors = np.abs(table.epochs(predicted) - table.epochs(table.runs.cost))[meant]
+    return float(np.median(errors)) if len(errors) else math.nan
+
+
 def make_forecaster(ledger: Ledger, *, labels: bool, level: float = 0.9) -> Forecaster:
     """Learn from a ledger to forecast epochs.
 
@@ -184,13 +230,28 @@ def make_forecaster(ledger: Ledger, *, labels: bool, level: float = 0.9) -> Fore
         UsageError: where the ledger has too few runs, families or features, or the level is out
             of range; the text says what is needed.
     """
+    return _make(ledger, LABELLED if labels else UNLABELLED, level)
+
+
+def make_task_forecaster(ledger: Ledger, *, level: float = 0.9) -> Forecaster:
+    """Learn from a ledger's new tasks to forecast epochs of other new tasks.
+
+    Args:
+        ledger: of studies, see `read_ledger`; its shifts are left out.
+        level: probability that the intervals are made for, from 0.5 to 0.95.
+
+    Raises:
+        UsageError: as `make_forecaster` does.
+    """
+    return _make(ledger, TASKS, level)
+
+
+def _make(
+    ledger: Ledger, kind: Kind, level: float, features: Sequence[str] | None = None
+) -> Forecaster:
     if not LEVELS[0] <= level <= LEVELS[1]:
         raise UsageError(f"level is {level}; expected a number from {LEVELS[0]} to {LEVELS[1]}")
-    return _make(ledger, labels, level, FEATURES[labels])
-
-
-def _make(ledger: Ledger, labels: bool, level: float, features: Sequence[str]) -> Forecaster:
-    table = make_table(ledger, features)
+    table = make_table(ledger, features or kind.features, kind)
     return Forecaster(
-        ledger, labels, level, table, Folds(table.runs, table.features, table.spread, level)
+        ledger, kind, level, table, Folds(table.runs, table.features, table.spread, level)
     )

@@ -12,16 +12,15 @@ from typing import Any
 from resque.data import open_data
 from resque.energy import Grid, find_grid
 from resque.errors import ResqueError, UsageError
-from resque.forecast_runs import Known
-from resque.forecasters import Forecaster, make_forecaster
+from resque.forecast_runs import LABELLED, TASKS, UNLABELLED, Kind, Known, is_new_task
+from resque.forecast_sources import Sources
 from resque.forecasts import Forecast, Predicted, price_forecast
-from resque.ledger import Cell, Ledger, read_ledger
+from resque.ledger import Cell
 from resque.probes import probe
 from resque.records import Measured, Probe
 from resque.study_measurement import Measurement, Measurer
 from resque.targets import parse_target, wanted_accuracy
 
-DEFAULT_LEDGER = Path(__file__).with_name("default_ledger.jsonl")
 NOTHING = "nothing"  # the strategy that leaves the model as it is
 log = logging.getLogger(__name__)
 
@@ -57,6 +56,8 @@ class Candidate:
         accuracy: on the shifted data before retraining, where labels are there.
         forecast: None where nothing is done.
         reached_probability: that the target is reached; None where that is not known.
+        rates: how the cost of a step is known: a probe, its energy measured or estimated; or
+            "given"; None where nothing is done.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Candidate:
     accuracy: float | None
     forecast: Forecast | None
     reached_probability: float | None
+    rates: str | None = None
 
     def to_row(self, priced: bool) -> list[str]:
         """Return strategy, accuracy, costs and probability as people read them.
@@ -99,8 +101,7 @@ class Answer:
         ledgers: what was learnt from.
         skipped: lines of these that are no entries.
         grid: the electricity.
-        rates: how the cost of a step is known: a probe, its energy measured or estimated; or
-            "given".
+        rates: how the cost of a step is known, of the first that was forecast.
     """
 
     candidates: tuple[Candidate, ...]
@@ -162,6 +163,8 @@ def forecast(
 
     Each model is run over the original and the shifted data once; a ledger of retrainings that
     were run for real turns what is seen into epochs, and a short probe, into time and energy.
+    Shifts are learnt from shifts, and new tasks (labels of classes that the model does not know)
+    from new tasks; without labels nothing tells them apart, and both are learnt from.
 
     Args:
         models: ids or folders.
@@ -189,26 +192,28 @@ def forecast(
     if not data or not names or not ways:
         raise UsageError("give a model, a strategy, and shifted= data or corruptions=")
     parse_target(target)
-    ledger = read_ledger(ledgers or [DEFAULT_LEDGER])
-    for line in ledger.skipped:
+    sources = Sources(tuple(ledgers))
+    for line in (skipped := sources.ledger(LABELLED).skipped):
         log.warning("skipped: %s", line)
     grid = find_grid(country, grid_intensity)
     asked = _Asked(original, target, max_samples, seed, options)
-    seer = Seer(ledger, grid, price_per_hour, rates, device)
+    seer = Seer(sources, grid, price_per_hour, rates, device)
     measurer = Measurer(device)
-    found = []
+    found: list[Candidate] = []
+    learnt_from: list[str] = []
     for name, (spec, corruption) in itertools.product(names, data):
         cell = asked.cell(name, spec, corruption)
         measured = measurer.measure(cell)
         found.append(_nothing(cell, measured))
+        learnt_from += sources.names(kind_of(measured))
         found += [seer.candidate(replace(cell, strategy=way), measured) for way in ways]
     return Answer(
         tuple(sorted(found, key=_cost)),
         target,
-        tuple(map(str, ledgers)) or (f"the package's own, {len(ledger.done)} runs",),
-        ledger.skipped,
+        tuple(dict.fromkeys(learnt_from)),
+        skipped,
         grid,
-        seer.how,
+        next(x.rates for x in found if x.rates),
     )
 
 
@@ -227,35 +232,29 @@ class _Step:
 class Seer:
     """Turns what was measured into candidates.
 
-    It learns from the ledger once for each kind of labels, and probes each model, data set and
-    strategy once: a corruption changes nothing of what a step costs.
+    It probes each model, data set and strategy once: a corruption changes nothing of what a step
+    costs.
     """
 
-    ledger: Ledger
+    sources: Sources
     grid: Grid
     price_per_hour: float | None
     rates: Rates | None
     device: str
-    _forecasters: dict[bool, Forecaster] = field(default_factory=dict)
     _steps: dict[tuple[str, str, str], _Step] = field(default_factory=dict)
 
-    @property
-    def how(self) -> str:
-        """How the cost of a step is known."""
-        return next(iter(self._steps.values())).how
-
-    def candidate(self, cell: Cell, measured: Measurement, labels: bool | None = None) -> Candidate:
+    def candidate(self, cell: Cell, measured: Measurement, kind: Kind | None = None) -> Candidate:
         """Return the forecast of a cell.
 
         Args:
             cell: what would be retrained, and how.
             measured: what is known before it.
-            labels: whether to learn from what needs labels; None where the accuracy is known.
+            kind: of the forecast; None for what the measurement shows.
         """
         predictors = dict(measured.predictors)
         accuracy = predictors.get("accuracy")
-        labels = accuracy is not None if labels is None else labels
-        forecaster = self._learn(labels)  # before the probe, as it may refuse
+        forecaster = self.sources.forecaster(kind or kind_of(measured))
+        forecaster.check_strategy(cell.strategy)  # before the probe
         step = self._step(cell, measured)
         predictors["n_train"] = step.rows
         if step.parameters is not None:
@@ -267,15 +266,15 @@ class Seer:
             grid_intensity=self.grid.intensity,
             price_per_hour=self.price_per_hour,
         )
-        name = _shift_of(cell)
         return Candidate(
-            cell.model, name, cell.strategy, accuracy, found, found.reached_probability
+            cell.model,
+            _shift_of(cell),
+            cell.strategy,
+            accuracy,
+            found,
+            found.reached_probability,
+            step.how,
         )
-
-    def _learn(self, labels: bool) -> Forecaster:
-        if labels not in self._forecasters:
-            self._forecasters[labels] = make_forecaster(self.ledger, labels=labels)
-        return self._forecasters[labels]
 
     def _step(self, cell: Cell, measured: Measurement) -> _Step:
         key = cell.model, cell.dataset, cell.strategy
@@ -299,6 +298,13 @@ class Seer:
             float(record.data.rows),
             float(record.model.parameters),
         )
+
+
+def kind_of(measured: Measurement) -> Kind:
+    """Return the kind of forecast that a measurement allows."""
+    if "accuracy" in measured.predictors:
+        return LABELLED
+    return TASKS if is_new_task(measured.predictors) else UNLABELLED
 
 
 def _given(cell: Cell, rates: Rates) -> _Step:

@@ -59,14 +59,18 @@ class EpochForecast:
         method: the model that was chosen.
         candidates: leave-one-family-out error of each model, in log units.
         runs: of the ledger that it was learnt from.
-        families: of these runs.
+        families: of these runs; of new tasks, their models.
         coverage: of such intervals on unseen families of the ledger.
+        error: median absolute error in epochs of such forecasts there, over the runs that reached
+            their target.
+        naive_error: the same of the naive forecast, the median of the other families' runs.
         outside: a sentence for each thing that is outside of what the ledger has seen.
         growth: what the interval's half-width, in log units, was multiplied by for that.
         labels: whether it uses labels of the shifted data.
         limit: epochs that the run may take.
         reached_probability: that it reaches its target within the limit, in (0, 1).
         notes: what was assumed or left out, a sentence each.
+        kind: of the runs that it was learnt from: "shifts" or "new tasks".
         draws: (M,) equally likely epochs.
     """
 
@@ -79,12 +83,15 @@ class EpochForecast:
     runs: int
     families: int
     coverage: Coverage
+    error: float
+    naive_error: float
     outside: tuple[str, ...]
     growth: float
     labels: bool
     limit: float
     reached_probability: float
     notes: tuple[str, ...]
+    kind: str
     draws: Floats = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,9 +107,19 @@ class EpochForecast:
     def sentence(self) -> str:
         """Return the forecast in words."""
         held, of = self.coverage.held, self.coverage.held + self.coverage.missed
+        tasks = self.kind != "shifts"
+        groups = f"models on {self.kind}" if tasks else "families"
         return (
-            f"about {', '.join(self._words())}; from {self.runs} runs of {self.families} families; "
-            f"{held} of {of} such forecasts held"
+            f"about {', '.join(self._words())}; "
+            f"from {self.runs} runs of {self.families} {groups}; "
+            f"{held} of {of} such forecasts held{self._against_the_median() if tasks else ''}"
+        )
+
+    def _against_the_median(self) -> str:
+        better = "" if self.error < self.naive_error else "no better than the ledger's median: "
+        return (
+            f"; {better}their median error was {self.error:.2g} epochs, that of the ledger's "
+            f"median {self.naive_error:.2g}"
         )
 
     def _words(self) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resque.figure_style import COLOURS, axes_of, short, style
-from resque.rank_results import RankedModel, Ranking
+from resque.rank_results import NO_FORECAST, RankedModel, Ranking
 from resque.rank_scores import SCORES, T975, deviation
 
 if TYPE_CHECKING:
@@ -71,11 +71,13 @@ def _notes(ranking: Ranking) -> list[str]:
     for x in ranking.candidates:
         seen = x.observation
         if seen is not None and x.layer is not None:
-            told = x.layer is not seen.layers[0] or len(seen.layers) > 1
-            said = [f"layer {x.layer.name}"] if told else []
-            said += [note for note in seen.notes if note.startswith("resque_task")]
-            if x is ranking.recommended:
-                said += (seen.forecast or {}).get("outside", [])
+            layered = x.layer is not seen.layers[0] or len(seen.layers) > 1
+            said = [f"layer {x.layer.name}"] if layered else []
+            told = ("resque_task", NO_FORECAST)
+            said += [note for note in seen.notes if note.startswith(told)]
+            if x is ranking.recommended and seen.forecast:
+                said += seen.forecast["outside"]
+                said.append(f"forecast learnt from {', '.join(seen.forecast['ledgers'])}")
             found += [f"{ranking.labels[x.model]}: {note}" for note in said]
     return list(dict.fromkeys(found))
 

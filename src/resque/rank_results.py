@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
+NO_FORECAST = "no forecast"  # how the note begins that says why there is none
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Observation:
         dtype: what it computed in.
         accuracy: of the model as it is, where its classes are the data's by name; or None.
         resque_dist: of the data against the fingerprint that the model publishes, or None.
-        forecast: of retraining, as `Forecast.to_dict` gives it, or None.
+        forecast: of retraining, as `Forecast.to_dict` gives it, with its `sentence`, how the
+            `rates` of a step are known and the `ledgers` that it was learnt from; or None.
         notes: a line each.
     """
 

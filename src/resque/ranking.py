@@ -18,6 +18,7 @@ from resque.options import Options, make_options
 from resque.rank_cache import key_of, read_entry, write_entry
 from resque.rank_models import Ahead, listed_models, search_models
 from resque.rank_results import (
+    NO_FORECAST,
     LayerScores,
     Observation,
     RankedModel,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from resque.data import Data, Source
     from resque.layers import Layer
     from resque.models import Model
+    from resque.rank_costs import CostForecaster
     from resque.rank_pass import Observed
 
 log = logging.getLogger(__name__)
@@ -96,7 +98,8 @@ def rank(
             for that of all whose `sort_by` is best on this data; or names or negative indices,
             the first of which counts.
         init: of RESQUE_task: "centroids" or "k-means++".
-        costs: to forecast what retraining each costs, besides.
+        costs: to forecast what retraining each costs, besides; where that cannot be done for one,
+            its `notes` say why.
         cache: take what was measured before from the cache, and keep what is measured now.
         **options: see `resque.options.Options`; labels are always the data's own.
 
@@ -119,6 +122,8 @@ def rank(
     source = open_source(dataset, streaming=use.streaming, token=use.token)
     first = sort_by or wanted[0]
     chosen = sort_by is not None
+    if costs is not None:
+        _check_costs(costs)
     ranker = _Ranker(dataset, source, first, chosen, wanted, layers, init, costs, cache, use)
     found = ranker.run(names)
     return Ranking(
@@ -141,6 +146,22 @@ def _check_scores(scores: Sequence[str] | None, sort_by: str | None) -> tuple[st
     return wanted
 
 
+def _check_costs(costs: Costs) -> None:
+    """Refuse what is wrong for every candidate, before any is measured."""
+    from resque.energy import find_grid
+    from resque.ledger import ledger_file
+    from resque.strategies import STRATEGIES
+    from resque.targets import parse_target
+
+    parse_target(f"accuracy:{costs.target_accuracy:g}")
+    find_grid(costs.country, costs.grid_intensity)
+    if costs.strategy not in STRATEGIES:
+        raise UsageError(f"strategy is {costs.strategy!r}; expected one of {', '.join(STRATEGIES)}")
+    for ledger in costs.ledgers:
+        if not ledger_file(ledger).is_file():
+            raise ResqueError(f"there is no ledger {ledger_file(ledger)}")
+
+
 @dataclass
 class _Ranker:
     """Measures one model after the other."""
@@ -155,6 +176,7 @@ class _Ranker:
     costs: Costs | None
     cache: bool
     use: Options
+    _forecaster: CostForecaster | None = None
 
     def run(self, models: Sequence[Any]) -> list[RankedModel]:
         """Return the models as they were given, measured."""
@@ -200,18 +222,16 @@ class _Ranker:
             key = self._key(loaded, data)
             kept = on_all(lambda: read_entry(key) if key else None)[0]
             if kept is not None:
-                return observation_of(kept), True
+                return self._priced(observation_of(kept), model, data, key), True
             seen, layers = self._pass(loaded, data)
         main, peak = is_main_process(), memory.megabytes
         scored = on_all(
             lambda: self._observation(loaded, data, seen, layers, peak) if main else None
         )
         found = next(x for x in scored if x is not None)
-        if self.costs is not None:
-            found = replace(found, forecast=self._forecast(found, str(model), data, self.costs))
         if key and main:
             write_entry(key, found.to_dict())
-        return found, False
+        return self._priced(found, model, data, key), False
 
     def _open(self, model: Any) -> tuple[Model, Data]:
         loaded = load_model(model, self.use)
@@ -303,14 +323,34 @@ class _Ranker:
             notes=tuple(dict.fromkeys(notes)),
         )
 
-    def _forecast(self, found: Observation, model: str, data: Data, costs: Costs) -> dict[str, Any]:
-        from resque.rank_costs import forecast_for
+    def _priced(self, found: Observation, model: Any, data: Data, key: str | None) -> Observation:
+        """Return what was seen with a forecast, or with a note why there is none.
 
-        if not isinstance(self.dataset, str | Path):
-            raise UsageError(
-                "a forecast retrains from a data set by its name: give an id or folder"
-            )
-        return forecast_for(found, model, str(self.dataset), data, costs, self.use)
+        The note is not kept in the cache: the next ranking tries again.
+        """
+        from resque.processes import is_main_process
+
+        if self.costs is None or found.forecast is not None:
+            return found
+        try:
+            found = replace(found, forecast=self._forecast(found, model, data, self.costs))
+        except Exception as error:
+            why = str(error) if isinstance(error, ResqueError) else first_line(error)
+            note = f"{NO_FORECAST}: {why or type(error).__name__}"
+            log.warning("%s: %s", _name(model), note)
+            return replace(found, notes=(*found.notes, note))
+        if key and is_main_process():
+            write_entry(key, found.to_dict())
+        return found
+
+    def _forecast(self, found: Observation, model: Any, data: Data, costs: Costs) -> dict[str, Any]:
+        from resque.rank_costs import CostForecaster
+
+        if not isinstance(self.dataset, str | Path) or not isinstance(model, str | Path):
+            raise UsageError("it retrains a model and data by their names: give ids or folders")
+        if self._forecaster is None:
+            self._forecaster = CostForecaster(costs, str(self.dataset), self.use)
+        return self._forecaster.forecast(found, str(model), data)
 
 
 def _classes_of(data: Data, model: Model) -> ClassMap:
@@ -328,11 +368,11 @@ def _digests(costs: Costs) -> list[str]:
     """Return a digest of each ledger's file: it may have grown."""
     import hashlib
 
-    from resque.forecasting import DEFAULT_LEDGER
+    from resque.forecast_sources import DEFAULT_LEDGER, DEFAULT_TASK_LEDGER
     from resque.ledger import ledger_file
 
     found = []
-    for given in costs.ledgers or (str(DEFAULT_LEDGER),):
+    for given in costs.ledgers or (str(DEFAULT_LEDGER), str(DEFAULT_TASK_LEDGER)):
         path = ledger_file(given)
         found.append(hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else given)
     return found
