@@ -99,14 +99,13 @@ class Watched:
 def retrain_all(study: Study, source: Path, candidates: Path, output: Path) -> None:
     """Retrain what the ledger does not hold yet; more seeds after all else."""
     ledger = output / "ledger.jsonl"
-    known = {key_of(x) for x in read_ledger(ledger)}
     cells = [
         (data, model, strategy, seed)
         for strategy in study.strategies for data in study.data
         for model in study.candidates_of(data) for seed in study.seeds.get(data, (0,))
     ]  # fmt: skip
     for cell in sorted(cells, key=lambda cell: cell[3]):
-        if cell not in known:
+        if cell not in map(key_of, read_ledger(ledger)):  # another process may share it
             line = retrain_one(study, cell, candidates, source)
             append_line(line, ledger)
             print("retrained", *cell, f"{line['seconds_training']:.1f} s", flush=True)

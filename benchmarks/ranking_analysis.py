@@ -48,7 +48,7 @@ class Case:
         models: the candidates.
         scores: by name, a value a candidate; greater is better, NaN where a model has none.
         outcomes: by name, a value a candidate; greater is better, −inf without the target.
-        energy_kwh: until the target; of the whole run, a lower bound, where it was not reached.
+        energy_kwh: until the target; of the whole run where it was not reached.
         recommended: index of the candidate that `resque rank` recommends by the H-score.
     """
 
@@ -150,20 +150,24 @@ def tau(x: Floats, y: Floats) -> float:
 
 def measures(case: Case, name: str, rows: NDArray[np.int64]) -> Floats:
     """Return MEASURES of a score over some of the candidates."""
-    rows = rows[np.isfinite(case.scores[name][rows])]
-    if not len(rows):
+    own = rows[np.isfinite(case.scores[name][rows])]
+    if not len(own):
         return np.full(len(MEASURES), np.nan)
-    x = case.scores[name][rows]
-    ranks, others = rankdata(x), [rankdata(case.outcomes[what][rows]) for what in OUTCOMES]
+    x = case.scores[name][own]
+    ranks, others = rankdata(x), [rankdata(case.outcomes[what][own]) for what in OUTCOMES]
     told = [how(ranks, y) for y in others for how in (spearman, tau)]
-    return np.array(told + regrets(case, rows, rows[np.argmax(x)]))
+    return np.array(told + regrets(case, rows, own[np.argmax(x)]))
 
 
 def regrets(case: Case, rows: NDArray[np.int64], chosen: int) -> list[float]:
-    """Return the accuracy that a choice loses, and the kWh it takes more than the least."""
+    """Return the accuracy that a choice loses, and the kWh it takes more than the least.
+
+    One that misses the target costs its whole run, as another has to be retrained after it.
+    """
     accuracy, energy = case.outcomes["accuracy"], case.energy_kwh
-    reached = rows[case.reached[rows]]
-    more = energy[chosen] - energy[reached].min() if len(reached) else np.nan
+    more = energy[chosen]
+    if case.reached[chosen]:
+        more = more - energy[rows[case.reached[rows]]].min()
     return [float(accuracy[rows].max() - accuracy[chosen]), float(more)]
 
 

@@ -88,7 +88,7 @@ def document_of(summary: Summary) -> dict[str, object]:
     """Return a group's means as plain types."""
     found = {}
     for name in summary.names:
-        told = {}
+        told: dict[str, object] = {"reached": reached(summary.cases, name)}
         for measure in MEASURES:
             value, ends = summary.of(name, measure)
             gap, around = summary.beyond(name, "hscore", measure)
@@ -98,11 +98,12 @@ def document_of(summary: Summary) -> dict[str, object]:
     return {
         "data_sets": [x.data for x in summary.cases],
         "scores": found,
-        "random_choice": mean_regret([random_regret(x) for x in summary.cases]),
+        "random_choice": mean_regret([random_regret(x) for x in summary.cases])
+        | {"reached": float(np.mean([x.reached.mean() for x in summary.cases]))},
         "recommended": mean_regret(
             [regrets(x, np.arange(len(x.models)), x.recommended) for x in summary.cases]
-        ),
-    }
+        ) | {"reached": float(np.mean([x.reached[x.recommended] for x in summary.cases]))},
+    }  # fmt: skip
 
 
 def mean_regret(each: Sequence[Sequence[float]]) -> dict[str, float]:
@@ -114,6 +115,11 @@ def mean_regret(each: Sequence[Sequence[float]]) -> dict[str, float]:
 def first_of(case: Case, name: str) -> int:
     """Return the candidate that a score puts first; among equals the first given."""
     return int(np.nanargmax(case.scores[name]))
+
+
+def reached(cases: Sequence[Case], name: str) -> float:
+    """Return the share of data sets on which a score's first candidate reaches the target."""
+    return float(np.mean([x.reached[first_of(x, name)] for x in cases]))
 
 
 def case_document(case: Case) -> dict[str, object]:
@@ -187,9 +193,9 @@ def markdown(document: dict, groups: dict[str, Summary], cases: Sequence[Case]) 
         "interval of resampled data sets and candidates]. Target: "
         f"{TARGET:g} of the best final accuracy. Energy is {energy}. Regret: what the score's "
         "first candidate loses against the best, in final accuracy and in Wh until the target "
-        "(a candidate that misses the target counts with its whole run, which is a lower bound). "
-        "LEEP and NCE are of candidates with a classifier head alone, on texts "
-        "four to six of eight or nine: compare them with the others with care.",
+        "(one that misses the target costs its whole run, as another has to be retrained after "
+        "it). LEEP and NCE are of the candidates with a classifier head alone, on texts four "
+        "or five of each eight or nine: compare their correlations with the others' with care.",
         f"**{COMBINED}**: the mean rank of {', '.join(COMBINATION)}, chosen on images alone.",
         *(group_table(name, x, document["groups"][name]) for name, x in groups.items()),
         "## What each score costs",
@@ -226,12 +232,15 @@ def group_table(title: str, summary: Summary, document: dict) -> str:
             number(*summary.beyond(name, "hscore", "weighted_tau accuracy")),
             f"{lost:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]",
             f"{1000 * summary.of(name, 'regret energy_kwh')[0]:.3f}",
+            f"{reached(summary.cases, name):.0%}",
         ])  # fmt: skip
     for name, key in (("`resque rank` recommends", "recommended"),
                       ("a random choice", "random_choice")):  # fmt: skip
-        lost, energy = document[key].values()
-        rows.append([name, *[""] * (len(SHOWN) + 1), f"{lost:.3f}", f"{1000 * energy:.3f}"])
-    heads = ("", *HEADS, "τw beyond the H-score's", "regret, accuracy", "regret, Wh")
+        lost, energy, share = document[key].values()
+        rows.append([name, *[""] * (len(SHOWN) + 1), f"{lost:.3f}", f"{1000 * energy:.3f}",
+                     f"{share:.0%}"])  # fmt: skip
+    heads = ("", *HEADS, "τw beyond the H-score's", "regret, accuracy", "regret, Wh",
+             "reaches the target")  # fmt: skip
     sets = ", ".join(document["data_sets"])
     return f"## {title[0].upper()}{title[1:]}\n\n{sets}.\n\n{table(heads, rows)}"
 
@@ -250,7 +259,8 @@ def seeds_table(seeds: Sequence[dict]) -> str:
     heads = ("final accuracy, seed 0 against seed 1", "ρ", "τw", "mean difference",
              "regret of the other seed's best")  # fmt: skip
     rows = [[f"{x['data']}, {x['strategy']}", f"{x['spearman']:.2f}", f"{x['weighted_tau']:.2f}",
-             f"{x['mean_difference']:.3f}", f"{x['regret accuracy']:.3f}"] for x in seeds]  # fmt: skip
+             f"{x['mean_difference']:.3f}", f"{x['regret accuracy']:.3f}"]
+            for x in seeds]  # fmt: skip
     return table(heads, rows)
 
 
