@@ -9,7 +9,7 @@ export PYTHON
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types build lowest clean
+.PHONY: help install demo test lint format types docs build lowest clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -21,6 +21,7 @@ $(VENV)/.stamp-core: SPEC = .
 $(VENV)/.stamp-plots: SPEC = .[plots]
 $(VENV)/.stamp-test: SPEC = .[plots,test]
 $(VENV)/.stamp-dev: SPEC = .[dev]
+$(VENV)/.stamp-docs: SPEC = .[docs]
 $(VENV)/.stamp-%: pyproject.toml constraints/cpu.txt tools/install.sh
 	@tools/install.sh $(VENV) constraints/cpu.txt '$(SPEC)'
 	@touch $@
@@ -49,6 +50,10 @@ format: $(VENV)/.stamp-dev ## ruff: fix and format
 types: $(VENV)/.stamp-dev ## mypy --strict on src
 	$(BIN)/mypy --strict src
 
+docs: $(VENV)/.stamp-docs ## the documentation as a site in site/, every warning an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python tools/check_site.py site
+
 build: $(VENV)/.stamp-dev ## wheel and source archive in dist/
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
@@ -61,5 +66,5 @@ lowest: $(LOWEST)/.stamp ## the default tests with the lowest versions that pypr
 	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider $(WORKERS) $(OLD)
 
 clean: ## remove environments, builds and caches
-	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests metrics benchmarks examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
