@@ -326,14 +326,7 @@ def _find_fingerprint(
     if isinstance(original, Fingerprint):
         return original
     if original is None:
-        try:
-            return Fingerprint.from_pretrained(
-                model.name, name=name, revision=model.revision, token=use.token
-            )
-        except ResqueError as error:
-            raise ResqueError(
-                f"no original data is given, and there is no fingerprint beside the model: {error}"
-            ) from error
+        return _beside(model, name, use)
     if not isinstance(original, str | Path):
         return None
     path = Path(original).expanduser()
@@ -343,6 +336,23 @@ def _find_fingerprint(
     if path.exists() or any(mark in str(original) for mark in ":#"):
         return None
     return _published(str(original), name, use)
+
+
+def _beside(model: Model, name: str | None, use: Options) -> Fingerprint:
+    """Return the fingerprint beside a model's weights: of their commit, or published since."""
+    first: ResqueError | None = None
+    for revision in dict.fromkeys((model.revision, None)):
+        try:
+            return Fingerprint.from_pretrained(
+                model.name, name=name, revision=revision, token=use.token
+            )
+        except ResqueError as error:
+            first = first or error
+            if is_silent(error):
+                break
+    raise ResqueError(
+        f"no original data is given, and there is no fingerprint beside the model: {first}"
+    ) from first
 
 
 def _published(original: str, name: str | None, use: Options) -> Fingerprint | None:
