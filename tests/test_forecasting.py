@@ -10,6 +10,7 @@ import pytest
 
 from ledgers import make_entries
 from resque import cli, forecast
+from resque.forecast_sources import Sources
 from resque.forecasting import NOTHING, Rates
 from resque.ledger import append_entry, read_ledger
 
@@ -49,6 +50,16 @@ def test_harder_shifts_cost_more_and_doing_nothing_is_free(digits, ledger):
     assert strong.energy_kwh.value == pytest.approx(0.02 * steps * 20 / 3.6e6)
     assert strong.co2eq_kg.value == pytest.approx(strong.energy_kwh.value * 0.1)
     assert strong.price.value == pytest.approx(strong.seconds.value * 3.6 / 3600)
+
+
+def test_sources_keep_what_was_learnt_for_the_next_call(digits, ledger, monkeypatch):
+    model, data = digits
+    given = (model, f"{data}#train[:100]")
+    more = {"corruptions": ["gaussian:0.4"], "rates": Rates(0.02, 20.0), **OPTIONS}
+    sources = Sources((ledger,))
+    first = forecast(*given, ledgers=sources, **more)
+    monkeypatch.setattr("resque.forecast_sources.make_forecaster", None)  # none is made any more
+    assert forecast(*given, ledgers=sources, **more).to_dict() == first.to_dict()
 
 
 def test_data_without_labels_is_forecast_without_them(digits, ledger, tmp_path):

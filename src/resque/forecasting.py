@@ -149,7 +149,7 @@ def forecast(
     corruptions: str | Sequence[str] = (),
     strategies: str | Sequence[str] = ("full",),
     target: str = "recovery:0.95",
-    ledgers: Sequence[str | Path] = (),
+    ledgers: Sequence[str | Path] | Sources = (),
     rates: Rates | None = None,
     country: str | None = None,
     grid_intensity: float | None = None,
@@ -173,7 +173,8 @@ def forecast(
         corruptions: "NAME:LEVEL" of the original data, instead of or beside these.
         strategies: "full", "head", "lora", "scratch".
         target: "accuracy:A", or "recovery:R" of the accuracy on the original data.
-        ledgers: files or folders; the package's own where none is given.
+        ledgers: files or folders; the package's own where none is given. `Sources` keep what was
+            learnt from them for the next call, which takes seconds.
         rates: of a step; None for a probe of each model, data set and strategy on this machine.
         country: ISO 3166 code, for the grid.
         grid_intensity: g CO2eq/kWh, in place of the country's.
@@ -192,7 +193,7 @@ def forecast(
     if not data or not names or not ways:
         raise UsageError("give a model, a strategy, and shifted= data or corruptions=")
     parse_target(target)
-    sources = Sources(tuple(ledgers))
+    sources = ledgers if isinstance(ledgers, Sources) else Sources(tuple(ledgers))
     for line in (skipped := sources.ledger(LABELLED).skipped):
         log.warning("skipped: %s", line)
     grid = find_grid(country, grid_intensity)
