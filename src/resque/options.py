@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resque.representations import Settings
 
 LABELS = ("auto", "data", "predicted")
-NOT_FLAGS = ("processor", "token", "progress")
+NOT_FLAGS = ("processor", "token", "progress", "workers")  # none changes a number
 
 
 @dataclass(frozen=True)
