@@ -9,7 +9,7 @@ export PYTHON
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types docs build lowest clean
+.PHONY: help install demo space test lint format types docs build lowest clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -19,6 +19,7 @@ help: ## list these targets
 # One stamp for each set of extras, made anew when what is installed may have changed.
 $(VENV)/.stamp-core: SPEC = .
 $(VENV)/.stamp-plots: SPEC = .[plots]
+$(VENV)/.stamp-space: SPEC = .[space]
 $(VENV)/.stamp-test: SPEC = .[plots,test]
 $(VENV)/.stamp-dev: SPEC = .[dev]
 $(VENV)/.stamp-docs: SPEC = .[docs]
@@ -36,6 +37,9 @@ install: $(VENV)/.stamp-core ## the package, editable, in .venv
 demo: $(VENV)/.stamp-plots ## measure a real model's shift: table, report, figure
 	$(BIN)/resque demo
 
+space: $(VENV)/.stamp-space ## the demo, in a browser
+	$(BIN)/resque space
+
 test: $(VENV)/.stamp-test ## the default tests
 	$(BIN)/python -m pytest -q $(WORKERS)
 
@@ -47,8 +51,9 @@ format: $(VENV)/.stamp-dev ## ruff: fix and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(VENV)/.stamp-dev ## mypy --strict on src
+types: $(VENV)/.stamp-dev ## mypy --strict on src and the demo
 	$(BIN)/mypy --strict src
+	cd spaces_demo && MYPYPATH=../src:. ../$(BIN)/mypy --strict .
 
 docs: $(VENV)/.stamp-docs ## the documentation as a site in site/, every warning an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

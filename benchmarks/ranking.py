@@ -23,18 +23,13 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from ranking_candidates import (
-    PLUS_PLUS,
-    STUDIES,
-    Study,
-    make_image_candidates,
-    make_text_candidates,
-)
+from ranking_candidates import STUDIES, Study, make_image_candidates, make_text_candidates
 
 from resque.files import append_line, write_whole
 from resque.rank_scores import SCORES
 
 RESULTS = Path(__file__).parent / "results" / "ranking"
+PLUS_PLUS = "resque_task, k-means++"  # RESQUE_task by its other initialisation
 
 
 def rank_all(study: Study, source: Path, candidates: Path, output: Path) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from ranking_candidates import PLUS_PLUS, Study
+from ranking_candidates import Study
 from scipy.stats import rankdata, weightedtau
 
 from resque.rank_scores import SCORES, Estimate, difference
@@ -24,6 +24,7 @@ from resque.rank_scores import SCORES, Estimate, difference
 Floats = NDArray[np.float64]
 TARGET = 0.9
 RESAMPLES = 500
+PLUS_PLUS = "resque_task, k-means++"
 PARTS = ("hscore", "logme", "knn", "resque_task", PLUS_PLUS)  # that any checkpoint has
 # Chosen by `choose_combination` on images alone, before any text was retrained; judged on texts.
 COMBINATION = ("hscore", "knn", PLUS_PLUS)

@@ -10,7 +10,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-PLUS_PLUS = "resque_task, k-means++"  # RESQUE_task by its other initialisation
 TRAINED_ON_IMAGES = {
     "vit-mnist": "mnist",
     "resnet-fashion-mnist": "fashion_mnist",

@@ -16,5 +16,6 @@ MAX_TOTAL_PIXELS = 1_000_000_000  # decoded for an upload
 
 MAX_MODEL_PARAMETERS = 150_000_000
 MAX_DOWNLOAD_BYTES = 700_000_000
+MIN_SAMPLES = 50
 MAX_SAMPLES = 1_000  # of a data set, in a run
 MAX_SECONDS = 120  # a run

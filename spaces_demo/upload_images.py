@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-import limits
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+import limits
 from upload_rows import Rows, check_classes, counted, listed, name_classes
 from upload_zip import Entry
 

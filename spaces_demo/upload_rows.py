@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import limits
-
 from resque.errors import ResqueError
 from resque.files import write_whole
 from resque.public_text import clean

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import limits
+from resque.columns import INPUT_NAMES, LABEL_NAMES, Columns, find_columns
+from resque.sampling import draw_rows
 from upload_csv import read_csv
 from upload_parquet import read_parquet
 from upload_rows import Rows, check_classes, counted, listed, name_classes, shown
 from upload_table import Table, feature_of
-
-from resque.columns import INPUT_NAMES, LABEL_NAMES, Columns, find_columns
-from resque.sampling import draw_rows
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 

@@ -22,6 +22,7 @@ NOT_RUN = {
     "it installs packages": r"(pip|uv) install |make install$",
     "it installs this package and its tools": r"make [a-z]+\b|\.ci/run$",
     "several processes or machines": r"(accelerate launch|torchrun) ",
+    "it serves pages until it is stopped": r"pip install |resque space --port ",
     "the peer's own code": r"",
 }
 ACCURACY = """import datasets

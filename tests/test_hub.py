@@ -14,7 +14,8 @@ from huggingface_hub import HfApi
 import resque
 from hub_repositories import Account
 from hub_server import inside, serve
-from resque import cli, estimate
+from resque import cli, estimate, fingerprint
+from resque.space_hub import demo_folder
 
 RUN = [sys.executable, "-c", "from resque.cli import main; main()"]
 
@@ -119,6 +120,34 @@ def test_the_metric_pushed_and_loaded_then_offline(hub, tmp_path, monkeypatch):
         )  # fmt: skip
         assert "'resque_task': 0.0" in done.stdout, done.stderr
         assert bool(hub.requests) == (not extra)
+
+
+def test_the_demo_is_pushed_whole_and_in_one_commit(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with inside(hub, tmp_path):
+        assert cli.run(["space", "push", "org/demo"]) == 0
+        assert cli.run(["space", "push", "not an id"]) == 2
+    files = hub.files("spaces/org/demo")
+    assert b"sdk: gradio" in files["README.md"]
+    here = demo_folder()
+    wanted = {str(x.relative_to(here)) for x in here.rglob("*") if x.is_file()}
+    assert set(files) - {".gitattributes"} == {x for x in wanted if "__pycache__" not in x}
+    assert files["app.py"] == (here / "app.py").read_bytes()
+    weights = "assets/resque-demo/model/model.safetensors"
+    assert files[weights] == (here / weights).read_bytes()
+    assert files["requirements.txt"] == f"resque[space]=={resque.__version__}\n".encode()
+
+
+def test_a_fingerprint_published_after_the_weights_is_found(hub, tmp_path, digits):
+    _, data = digits
+    with inside(hub, tmp_path):
+        first = HfApi().model_info("org/digits-resnet").sha
+        fingerprint("org/digits-resnet", f"{data}#train").push_to_hub(
+            "org/digits-resnet", token="hf_secret"
+        )
+        report = estimate(f"org/digits-resnet@{first}", shifted=f"{data}#test")
+    assert report.score.noise_floor > 0
+    assert report.model_revision == first
 
 
 def test_a_stream_gives_what_a_folder_gives(hub, digits, tmp_path):

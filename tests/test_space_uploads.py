@@ -16,7 +16,6 @@ import zlib
 from pathlib import Path
 
 import datasets
-import limits
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -24,13 +23,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
-from upload_images import as_rgb
-from uploads import read_upload
 
+import limits
 import resque
 from resque.columns import find_columns
 from resque.data import open_data
 from resque.rows import as_rgb as resque_as_rgb
+from upload_images import as_rgb
+from uploads import read_upload
 
 RED, BLUE = (200, 10, 10), (10, 10, 200)
 

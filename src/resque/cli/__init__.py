@@ -73,6 +73,7 @@ def _command() -> Any:
         metric,
         rank,
         retrain,
+        space,
         study,
     )
 
@@ -103,6 +104,7 @@ def _command() -> Any:
     app.command("forecast", epilog=forecast.EXAMPLES)(forecast.forecast)
     app.command("study", epilog=study.EXAMPLES)(study.study)
     app.command("card", epilog=card.EXAMPLES)(card.card)
+    app.add_typer(space.app, name="space", epilog=space.EXAMPLES)
     app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
     return typer.main.get_command(app)
 

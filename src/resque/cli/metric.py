@@ -50,7 +50,7 @@ def push(
     """Publish the metric as a Space that runs this version of the package."""
     o.prepare(as_json)
     from resque.hub import Target
-    from resque.metric_hub import push_metric
+    from resque.space_hub import push_metric
 
     address = push_metric(Target(repo_id, "space", None, create_pr, private or None))
     if as_json:

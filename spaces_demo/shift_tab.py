@@ -1,0 +1,190 @@
+"""The tab "Shift": how far data has moved from what a model knows, and what that costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+import jobs
+import pages
+from cases import DATA, Cases
+from charts import sweep_chart
+from desk import Desk, status
+from jobs import Shift
+from shift_inputs import inputs_of, query_of, shift_of
+from shift_page import estimate_command, shift_page
+from workers import Refusal
+
+SWEEP = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the chosen level, where nothing is prepared
+
+
+@dataclass
+class ShiftTab:
+    """What the tab's events do.
+
+    Attributes:
+        cases: prepared answers.
+        desk: runs everything else.
+    """
+
+    cases: Cases
+    desk: Desk
+
+    async def measure(self, request: gr.Request, *given: Any) -> AsyncIterator[tuple[Any, str]]:
+        """Yield (answer, status) until the answer is whole."""
+        visitor = str(request.session_hash)
+        try:
+            shift = shift_of(self.desk.visitors.path(visitor), *given)
+            if shift in self.cases.shifts:
+                yield self.prepared(shift), ""
+                return
+            async for answer, text in self._run(visitor, shift):
+                yield answer, status(text)
+        except Refusal as error:
+            yield pages.refusal(self.desk.visitors.public(visitor, str(error))), ""
+
+    def prepared(self, shift: Shift) -> str:
+        """Return the answer of a prepared case."""
+        found = self.cases.shifts[shift]
+        return shift_page(
+            shift,
+            found["report"],
+            found["forecast"],
+            samples=self.cases.samples_of(shift.corruption),
+            note=self.cases.made,
+            link=query_of(shift),
+        )
+
+    async def _run(self, visitor: str, shift: Shift) -> AsyncIterator[tuple[Any, str]]:
+        async for text in self.desk.checked(visitor, [shift.model], _data_of(shift)):
+            yield gr.skip(), text
+        run = self.desk.workers.start(visitor, jobs.estimate, shift)
+        async for text in run.progress("Measuring the index"):
+            yield gr.skip(), text
+        report = run.result()
+        if not shift.original:
+            why = "A forecast needs the original data itself, not its fingerprint."
+            yield self._page(visitor, shift, report, None, why), ""
+            return
+        yield self._page(visitor, shift, report, None, "Being forecast…"), "Forecasting the cost…"
+        run = self.desk.workers.start(visitor, jobs.forecast, shift)
+        async for text in run.progress("Forecasting the cost"):
+            yield gr.skip(), text
+        try:
+            yield self._page(visitor, shift, report, run.result(), ""), ""
+        except Refusal as error:
+            yield self._page(visitor, shift, report, None, f"No forecast: {error}"), ""
+
+    def _page(self, visitor: str, shift: Shift, report: Any, forecast: Any, pending: str) -> str:
+        page = shift_page(
+            shift,
+            report,
+            forecast,
+            samples=self.cases.samples_of(shift.corruption) if shift.original == DATA else (),
+            pending=pending,
+            link=query_of(shift),
+            public=lambda text: self.desk.visitors.public(visitor, text),
+        )
+        return page
+
+    async def sweep(self, request: gr.Request, *given: Any) -> AsyncIterator[tuple[Any, str, str]]:
+        """Yield (figure, its text, status): the index at several levels of the corruption."""
+        visitor = str(request.session_hash)
+        try:
+            shift = shift_of(self.desk.visitors.path(visitor), *given)
+            if not shift.corruption:
+                raise Refusal("A sweep needs a corruption: choose one.")
+            if shift in self.cases.shifts:
+                yield *_swept(shift, self.cases.sweep(shift), self.cases.made), ""
+                return
+            async for found in self._levels(visitor, shift):
+                yield found
+        except Refusal as error:
+            yield None, pages.refusal(self.desk.visitors.public(visitor, str(error))), ""
+
+    async def _levels(self, visitor: str, shift: Shift) -> AsyncIterator[tuple[Any, str, str]]:
+        async for text in self.desk.checked(visitor, [shift.model], _data_of(shift)):
+            yield gr.skip(), gr.skip(), status(text)
+        name, _, top = shift.corruption.partition(":")
+        found = []
+        for number, share in enumerate(SWEEP, start=1):
+            level = float(f"{share * float(top):.3g}")
+            run = self.desk.workers.start(
+                visitor, jobs.estimate, replace(shift, corruption=f"{name}:{level:g}")
+            )
+            async for text in run.progress(f"Level {number} of {len(SWEEP)}"):
+                yield gr.skip(), gr.skip(), status(text)
+            found.append((level, run.result()["resque_dist"]))
+            figure, text_ = _swept(shift, found, "")
+            yield (
+                figure,
+                self.desk.visitors.public(visitor, text_),
+                status(f"Level {number} of {len(SWEEP)} done."),
+            )
+        yield gr.skip(), gr.skip(), ""
+
+    async def preview(self, request: gr.Request, *given: Any) -> str:
+        """Return samples before and after, as HTML."""
+        visitor = str(request.session_hash)
+        try:
+            shift = shift_of(self.desk.visitors.path(visitor), *given)
+            data = shift.shifted or shift.original
+            if data not in (DATA, self.desk.visitors.path(visitor)):
+                return ""  # of the Hub's data only what is measured is fetched
+            run = self.desk.workers.start(f"{visitor} preview", jobs.samples, shift)
+            async for _ in run.progress(""):
+                pass
+            return self.samples(run.result(), shift.corruption)
+        except Refusal as error:
+            return pages.refusal(self.desk.visitors.public(visitor, str(error)))
+
+    def samples(self, found: Sequence[dict[str, Any]], corruption: str) -> str:
+        """Return one sample of each class as HTML."""
+        shown = list({x["label"]: x for x in reversed(found)}.values())[::-1]
+        return pages.render("samples.html", samples=shown, corruption=corruption)
+
+    def restore(self, request: gr.Request) -> Any:
+        """Return the inputs that a link names, and the answer where it is prepared."""
+        query = dict(request.query_params)
+        if query.get("tab") != "shift":
+            return gr.skip()
+        inputs = list(inputs_of(query))
+        level = inputs[4]
+        inputs[4] = level["value"]
+        try:
+            shift = shift_of("", *inputs)
+            known = shift in self.cases.shifts
+            answer = self.prepared(shift) if known else pages.render("ready.html")
+        except Refusal as error:
+            answer = pages.refusal(str(error))
+        inputs[4] = gr.Slider(**level)
+        return (*inputs, answer, "")
+
+
+def _swept(
+    shift: Shift, found: Sequence[tuple[float, dict[str, Any]]], note: str
+) -> tuple[Any, str]:
+    """Return (figure, its text)."""
+    name = shift.corruption.partition(":")[0]
+    text = pages.render(
+        "sweep.html",
+        corruption=name,
+        levels=found,
+        note=note,
+        command="\n".join(estimate_command(x) for x in _at_levels(shift, found)),
+        document=json.dumps([{"level": x, "resque_dist": score} for x, score in found], indent=2),
+    )
+    return gr.Plot(sweep_chart(name, found), visible=True), text
+
+
+def _at_levels(shift: Shift, found: Sequence[tuple[float, dict[str, Any]]]) -> list[Shift]:
+    name = shift.corruption.partition(":")[0]
+    return [replace(shift, corruption=f"{name}:{level:g}") for level, _ in found]
+
+
+def _data_of(shift: Shift) -> list[str]:
+    return [x for x in (shift.original, shift.shifted) if x]

@@ -1,0 +1,171 @@
+"""Worker processes: what a visitor stops, or what takes too long, ends with its process."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from limits import MAX_SECONDS
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+MAX_IN_LINE = 40  # runs that wait
+
+
+class Refusal(Exception):
+    """Why there is no answer: a sentence for the visitor."""
+
+
+@dataclass(eq=False)
+class Run:
+    """A function that a worker runs, or that waits for one.
+
+    Attributes:
+        visitor: whose it is.
+        usual_seconds: that the last such run took; None where there was none.
+        started: time.monotonic() when a worker took it; None while it waits.
+    """
+
+    visitor: str
+    usual_seconds: float | None
+    _name: str
+    _future: Future[Any]
+    _workers: Workers
+    started: float | None = None
+
+    @property
+    def ahead(self) -> int:
+        """Runs that must end before this one begins."""
+        line = self._workers.line
+        return max(0, line.index(self) - self._workers.count + 1) if self in line else 0
+
+    async def progress(self, stage: str) -> AsyncIterator[str]:
+        """Yield what it is at, twice a second, until it has ended.
+
+        Whoever leaves before that ends the run, and its process.
+        """
+        ended = asyncio.wrap_future(self._future)
+        try:
+            while not ended.done():
+                if self.started is None and self._future.running():
+                    self.started = time.monotonic()
+                yield self._told(stage)
+                await asyncio.wait({ended}, timeout=0.5)
+            if not ended.cancelled():
+                ended.exception()  # seen: `result` raises it
+        finally:
+            self.end()
+
+    def _told(self, stage: str) -> str:
+        if self.ahead:
+            return f"Waiting in line: {self.ahead} before you."
+        if self.started is None:
+            return f"{stage}…"
+        passed = time.monotonic() - self.started
+        if self.usual_seconds is None or passed > self.usual_seconds:
+            return f"{stage}: {passed:.0f} s so far."
+        return f"{stage}: about {max(1, round(self.usual_seconds - passed))} s left."
+
+    def result(self) -> Any:
+        """Return what the function returned, once it has ended.
+
+        Raises:
+            Refusal: where it failed or took too long.
+        """
+        if self.started is not None:
+            self._workers.seconds[self._name] = time.monotonic() - self.started
+        try:
+            return self._future.result()
+        except TimeoutError:
+            raise Refusal(
+                f"This took longer than {MAX_SECONDS} s, the limit of this page. Take fewer "
+                "samples or a smaller model, or run the command at home."
+            ) from None
+        except ProcessExpired:
+            raise Refusal(
+                "The process that ran this ended, most likely for lack of memory. Take fewer "
+                "samples or a smaller model."
+            ) from None
+        except (ValueError, TypeError, ImportError, OSError) as error:
+            raise Refusal(str(error) or type(error).__name__) from None
+
+    def end(self) -> None:
+        """Leave the line; where it still runs, its process ends."""
+        self._future.cancel()
+        if self in self._workers.line:
+            self._workers.line.remove(self)
+
+
+@dataclass(eq=False)
+class Workers:
+    """Processes that run functions, first come, first served; one run at a time for a visitor.
+
+    They run in the folder of the bundled data, so that its names are those that `resque demo`
+    leaves behind.
+
+    Attributes:
+        count: of processes.
+        line: runs that have not ended, in order.
+        seconds: that the last run of each function took.
+    """
+
+    count: int
+    line: list[Run] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._pool = ProcessPool(
+            max_workers=self.count,
+            context=multiprocessing.get_context("spawn"),
+            initializer=_prepare,
+            initargs=[max(1, (os.cpu_count() or 1) // self.count)],
+        )
+
+    def warm(self, function: Callable[[], None]) -> None:
+        """Start the processes, so that the first visitor does not wait for them."""
+        for _ in range(self.count):
+            self._pool.schedule(function)
+
+    def start(self, visitor: str, function: Callable[..., Any], *args: Any) -> Run:
+        """Put a function in the line; call the run's `end` in any case.
+
+        Raises:
+            Refusal: where the visitor has a run underway, or the line is full.
+        """
+        if any(run.visitor == visitor for run in self.line):
+            raise Refusal("A run of yours is underway: stop it, or wait until it ends.")
+        if len(self.line) >= self.count + MAX_IN_LINE:
+            raise Refusal(f"{MAX_IN_LINE} runs wait in line already. Please come back later.")
+        name = function.__name__
+        future = self._pool.schedule(function, args=args, timeout=MAX_SECONDS)
+        run = Run(visitor, self.seconds.get(name), name, future, self)
+        self.line.append(run)
+        return run
+
+    def stop(self) -> None:
+        """End all processes."""
+        self._pool.stop()
+        self._pool.join()
+
+
+def _prepare(threads: int) -> None:
+    """Make a new process ready: in the assets' folder, and quiet."""
+    import logging
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the app ends it
+    os.chdir(ASSETS)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    logging.disable(logging.WARNING)
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.config.USE_PARQUET_EXPORT = False  # files as they are: no other server is asked
