@@ -65,31 +65,35 @@ class ShiftTab:
         run = self.desk.workers.start(visitor, jobs.estimate, shift)
         async for text in run.progress("Measuring the index"):
             yield gr.skip(), text
-        report = run.result()
+        report, samples = run.result(), self.cases.samples_of(shift.corruption)
+        if (shift.shifted or shift.original) != DATA:
+            run = self.desk.workers.start(visitor, jobs.samples, shift)
+            async for text in run.progress("Choosing samples to show"):
+                yield gr.skip(), text
+            samples = run.result()
+
+        def page(forecast: dict[str, Any] | None, pending: str) -> str:
+            return shift_page(
+                shift,
+                report,
+                forecast,
+                samples=samples,
+                pending=pending,
+                link=query_of(shift),
+                public=lambda text: self.desk.visitors.public(visitor, text),
+            )
+
         if not shift.original:
-            why = "A forecast needs the original data itself, not its fingerprint."
-            yield self._page(visitor, shift, report, None, why), ""
+            yield page(None, "A forecast needs the original data itself, not its fingerprint."), ""
             return
-        yield self._page(visitor, shift, report, None, "Being forecast…"), "Forecasting the cost…"
+        yield page(None, "Being forecast…"), "Forecasting the cost…"
         run = self.desk.workers.start(visitor, jobs.forecast, shift)
         async for text in run.progress("Forecasting the cost"):
             yield gr.skip(), text
         try:
-            yield self._page(visitor, shift, report, run.result(), ""), ""
+            yield page(run.result(), ""), ""
         except Refusal as error:
-            yield self._page(visitor, shift, report, None, f"No forecast: {error}"), ""
-
-    def _page(self, visitor: str, shift: Shift, report: Any, forecast: Any, pending: str) -> str:
-        page = shift_page(
-            shift,
-            report,
-            forecast,
-            samples=self.cases.samples_of(shift.corruption) if shift.original == DATA else (),
-            pending=pending,
-            link=query_of(shift),
-            public=lambda text: self.desk.visitors.public(visitor, text),
-        )
-        return page
+            yield page(None, f"No forecast: {error}"), ""
 
     async def sweep(self, request: gr.Request, *given: Any) -> AsyncIterator[tuple[Any, str, str]]:
         """Yield (figure, its text, status): the index at several levels of the corruption."""

@@ -40,6 +40,10 @@ def build(tab: TaskTab, page: Any) -> None:
             choice = gr.Radio(**chosen, label="Map of", elem_id="task-map")
             drawn = plot_of(chosen["value"], known)
             figure = gr.Plot(**drawn, show_label=False, elem_id="task-figure")
+            gr.HTML(
+                '<p class="hint">Each point of a map is a sample; the closer two lie, the more '
+                "alike the model sees them. In numbers: RESQUE_task and nearest neighbours, above.</p>"
+            )
     results = [answer, choice, maps]
     measuring = measure.click(tab.measure, inputs, [*results, status], **QUIET)
     measuring.then(None, None, None, js="() => window.resqueShowLink('#task-answer')")

@@ -194,6 +194,8 @@ def test_files_of_ones_own_are_measured_and_gone_afterwards(
         jobs.Shift(shift.model, shift.original, path, "", "auto", shift.max_samples)
     )["resque_dist"]
     assert shown_index(page) == pages.index(score["value"])
+    page.locator("#answer ol.classes summary").first.click()
+    expect(page.locator("#answer ol.classes img").first).to_be_visible()  # of one's own samples
     assert "resque-visitors" not in page.content()
     assert "your-files" in document_of(page)["report"]["command"]
     assert not kept_by_gradio(app)
