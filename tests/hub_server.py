@@ -152,6 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):  # the client may have gone
             super().handle()
 
+    def finish(self) -> None:
+        with contextlib.suppress(OSError):
+            super().finish()
+
     def do_HEAD(self) -> None:
         self._serve()
 
