@@ -20,7 +20,7 @@ help: ## list these targets
 $(VENV)/.stamp-core: SPEC = .
 $(VENV)/.stamp-plots: SPEC = .[plots]
 $(VENV)/.stamp-space: SPEC = .[space]
-$(VENV)/.stamp-test: SPEC = .[plots,test]
+$(VENV)/.stamp-test: SPEC = .[plots,space,test]
 $(VENV)/.stamp-dev: SPEC = .[dev]
 $(VENV)/.stamp-docs: SPEC = .[docs]
 $(VENV)/.stamp-%: pyproject.toml constraints/cpu.txt tools/install.sh
