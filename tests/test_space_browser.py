@@ -19,7 +19,6 @@ import jobs
 import pages
 from browser import PHONE, overflow, screenshot, serious_violations
 from cases import bundled, bundled_task, read_cases
-from task_page import sentence
 
 SPACE = Path(jobs.__file__).parent
 ASSETS = SPACE / "assets"
@@ -277,6 +276,8 @@ def test_files_that_cannot_be_read_are_refused(app, visit, name, content, words)
 
 
 def test_a_new_task(app, visit):
+    from task_page import sentence  # takes gradio, which may be missing
+
     page = visit(app, "/?tab=task")
     ranking = read_cases().tasks[bundled_task("odd")]["ranking"]
     shown = document_of(page, "#task-answer")
