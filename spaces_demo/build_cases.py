@@ -16,7 +16,7 @@ import os
 from typing import Any
 
 import jobs
-from cases import CORRUPTIONS, FILE, FIRST, TASKS, Cases, bundled, bundled_task, write_cases
+from cases import CORRUPTIONS, FILE, OPENING, TASKS, Cases, bundled, bundled_task, write_cases
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
         task = bundled_task(column)
         maps = {model: jobs.embed(model, task) for model in task.models}
         tasks[task] = {"ranking": jobs.rank(task), "maps": maps}
-    write_cases(Cases(made, shifts, tasks, jobs.samples(bundled(f"{FIRST[0]}:{FIRST[1]:g}"))))
+    write_cases(Cases(made, shifts, tasks, jobs.samples(bundled(OPENING))))
 
 
 if __name__ == "__main__":

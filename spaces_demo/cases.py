@@ -14,6 +14,7 @@ MODEL, DATA = "resque-demo/model", "resque-demo/digits#test"
 CORRUPTIONS = ("blur", "contrast", "gaussian", "pixelate", "rotation", "salt_pepper")
 SAMPLES = 500
 FIRST = ("gaussian", 0.38)  # what the page opens with
+OPENING = f"{FIRST[0]}:{FIRST[1]:g}"
 MODELS = (MODEL, "epochs-1/model", "epochs-0.04/model")
 TASKS = {"odd": "odd or even", "ink": "how much ink, in four parts"}
 TARGET_ACCURACY = 0.75
@@ -38,7 +39,7 @@ class Cases:
 
     def samples_of(self, corruption: str) -> list[dict[str, Any]]:
         """Return the samples; those after a corruption where it is the first."""
-        if corruption == f"{FIRST[0]}:{FIRST[1]:g}":
+        if corruption == OPENING:
             return self.samples
         return [x | {"after": None} for x in self.samples]
 
@@ -48,14 +49,9 @@ class Cases:
         found = []
         for case, answer in self.shifts.items():
             other, _, level = case.corruption.partition(":")
-            if other == name and case == _with_level(shift, level):
+            if other == name and case == shift.at(level):
                 found.append((float(level), answer["report"]["resque_dist"]))
         return sorted(found, key=lambda x: x[0])
-
-
-def _with_level(shift: Shift, level: str) -> Shift:
-    name = shift.corruption.partition(":")[0]
-    return Shift(**{**vars(shift), "corruption": f"{name}:{level}"})
 
 
 def bundled(corruption: str, labels: str = "auto") -> Shift:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
 from jobs import Machine
+from limits import MAX_SAMPLES, MIN_SAMPLES
 from workers import Refusal
 
 WORLD = "The world's average"
 PROBE = "This page's computer: a probe of some steps"
 NUMBERS = "My own numbers"
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # of an event
 
 
 def machine_controls() -> list[Any]:
@@ -32,8 +35,7 @@ def machine_controls() -> list[Any]:
         lambda kind: gr.Row(visible=kind == NUMBERS),
         rates,
         own,
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )
     return [country, rates, seconds, watts, price]
 
@@ -80,6 +82,49 @@ def machine_of(
     if not seconds or not watts or not (seconds > 0 and watts > 0):
         raise Refusal("Give seconds a step and watts above 0, or take the probe.")
     return Machine(country, price, seconds, watts)
+
+
+def machine_query(machine: Machine) -> dict[str, Any]:
+    """Return a machine as a part of a link's query."""
+    return {
+        "country": machine.country,
+        "price": machine.price_per_hour,
+        "seconds": machine.seconds_per_step,
+        "watts": machine.watts,
+    }
+
+
+def machine_inputs(query: Mapping[str, str]) -> tuple[Any, ...]:
+    """Return the inputs of `machine_controls` that a link names, in order."""
+    return (
+        query.get("country", ""),
+        NUMBERS if "watts" in query else PROBE,
+        number(query.get("seconds", ""), 0.1),
+        number(query.get("watts", ""), 100),
+        number(query.get("price", ""), None),
+    )
+
+
+def check_samples(samples: float | None) -> int:
+    """Return how many samples an input asks for.
+
+    Raises:
+        Refusal: where they are missing or out of range.
+    """
+    if not samples or not MIN_SAMPLES <= samples <= MAX_SAMPLES:
+        raise Refusal(f"Samples are {samples or 0:g}; expected {MIN_SAMPLES} to {MAX_SAMPLES}.")
+    return int(samples)
+
+
+def check_files(files: str) -> str:
+    """Return the folder of the visitor's files.
+
+    Raises:
+        Refusal: where there are none.
+    """
+    if not files:
+        raise Refusal("Upload your files first: the button is below the data.")
+    return files
 
 
 def number(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,17 @@ class Machine:
     seconds_per_step: float | None = None
     watts: float | None = None
 
+    @property
+    def rates(self) -> tuple[float, float] | None:
+        """Seconds a step and watts; None for a probe."""
+        if self.seconds_per_step is None or self.watts is None:
+            return None
+        return self.seconds_per_step, self.watts
+
     def flags(self) -> list[str]:
         """Return it as flags of the command line."""
         words = ["--country", self.country] if self.country else []
-        if self.seconds_per_step is not None and self.watts is not None:
+        if self.rates is not None:
             words += ["--no-probe", "--seconds-per-step", f"{self.seconds_per_step:g}"]
             words += ["--watts", f"{self.watts:g}"]
         if self.price_per_hour is not None:
@@ -67,6 +74,10 @@ class Shift:
     labels: str = "auto"
     max_samples: int | None = None
     machine: Machine = Machine()
+
+    def at(self, level: str) -> Shift:
+        """Return the shift with its corruption at another level."""
+        return replace(self, corruption=f"{self.corruption.partition(':')[0]}:{level}")
 
 
 @dataclass(frozen=True)
@@ -141,9 +152,6 @@ def forecast(shift: Shift) -> dict[str, Any]:
     from resque.forecasting import Rates
 
     machine = shift.machine
-    rates = None
-    if machine.seconds_per_step is not None and machine.watts is not None:
-        rates = Rates(machine.seconds_per_step, machine.watts)
     answer = resque.forecast(
         shift.model,
         shift.original,
@@ -152,7 +160,7 @@ def forecast(shift: Shift) -> dict[str, Any]:
         strategies=STRATEGIES,
         target=TARGET,
         ledgers=_sources(),
-        rates=rates,
+        rates=None if machine.rates is None else Rates(*machine.rates),
         country=machine.country or None,
         price_per_hour=machine.price_per_hour,
         max_samples=shift.max_samples,
@@ -242,15 +250,12 @@ def rank(task: Task) -> dict[str, Any]:
     from resque.ranking import Costs
 
     machine = task.machine
-    rates = None
-    if machine.seconds_per_step is not None and machine.watts is not None:
-        rates = (machine.seconds_per_step, machine.watts)
     ranking = resque.rank(
         list(task.models),
         task.dataset,
         costs=Costs(
             task.target_accuracy,
-            rates=rates,
+            rates=machine.rates,
             country=machine.country or None,
             price_per_hour=machine.price_per_hour,
             options={"workers": 0},

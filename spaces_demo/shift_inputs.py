@@ -7,8 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pages
-from cases import DATA, FIRST, MODEL, SAMPLES
-from controls import NUMBERS, PROBE, machine_of, number
+from cases import DATA, MODEL, OPENING, SAMPLES
+from controls import (
+    check_files,
+    check_samples,
+    machine_inputs,
+    machine_of,
+    machine_query,
+    number,
+)
 from jobs import Shift
 from limits import MAX_SAMPLES, MIN_SAMPLES
 from resque.shifts import KINDS
@@ -49,8 +56,7 @@ def shift_of(
     Raises:
         Refusal: where an input is missing or out of its range.
     """
-    if not samples or not MIN_SAMPLES <= samples <= MAX_SAMPLES:
-        raise Refusal(f"Samples are {samples or 0:g}; expected {MIN_SAMPLES} to {MAX_SAMPLES}.")
+    n_samples = check_samples(samples)
     if labels not in LABELS:
         raise Refusal("Say where the classes come from: the data or the model.")
     bent = "" if corruption == NO_CORRUPTION else f"{corruption}:{level or 0:.12g}"
@@ -61,17 +67,13 @@ def shift_of(
     if not known:
         raise Refusal("Choose a model: the bundled one, or an id on the Hub.")
     data = _data(files, original)
-    return Shift(known, data, other, bent, labels, int(samples), machine_of(*machine))
+    return Shift(known, data, other, bent, labels, n_samples, machine_of(*machine))
 
 
 def _data(files: str, name: str | None) -> str:
     if name == BUNDLED_DATA:
         return DATA
-    if name != YOUR_FILES:
-        return (name or "").strip()
-    if not files:
-        raise Refusal("Upload your files first: the button is below the data.")
-    return files
+    return check_files(files) if name == YOUR_FILES else (name or "").strip()
 
 
 def scale(name: str, level: float | None = None) -> dict[str, Any]:
@@ -104,16 +106,13 @@ def query_of(shift: Shift) -> str:
         corruption=shift.corruption,
         labels=shift.labels,
         samples=shift.max_samples,
-        country=shift.machine.country,
-        price=shift.machine.price_per_hour,
-        seconds=shift.machine.seconds_per_step,
-        watts=shift.machine.watts,
+        **machine_query(shift.machine),
     )
 
 
 def inputs_of(query: Mapping[str, str]) -> tuple[Any, ...]:
     """Return the inputs that a link names, in order; what it lacks is as on a fresh page."""
-    start = f"{FIRST[0]}:{FIRST[1]:g}" if "model" not in query else NO_CORRUPTION
+    start = OPENING if "model" not in query else NO_CORRUPTION
     name, _, level = query.get("corruption", start).partition(":")
     name = name if name in KINDS else NO_CORRUPTION
     labels = query.get("labels", "auto")
@@ -125,11 +124,7 @@ def inputs_of(query: Mapping[str, str]) -> tuple[Any, ...]:
         scale(name, number(level, None)),
         labels if labels in LABELS else "auto",
         number(query.get("samples", ""), SAMPLES, MIN_SAMPLES, MAX_SAMPLES),
-        query.get("country", ""),
-        NUMBERS if "watts" in query else PROBE,
-        number(query.get("seconds", ""), 0.1),
-        number(query.get("watts", ""), 100),
-        number(query.get("price", ""), None),
+        *machine_inputs(query),
     )
 
 

@@ -49,7 +49,6 @@ def shift_page(
         classes=_classes(score, samples),
         choices=[] if forecast is None else _choices(forecast),
         forecast=forecast,
-        names=NAMES,
         command=command(shift, report),
         python=python(shift),
         pending=pending,

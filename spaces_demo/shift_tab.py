@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -113,13 +113,11 @@ class ShiftTab:
     async def _levels(self, visitor: str, shift: Shift) -> AsyncIterator[tuple[Any, str, str]]:
         async for text in self.desk.checked(visitor, [shift.model], _data_of(shift)):
             yield gr.skip(), gr.skip(), status(text)
-        name, _, top = shift.corruption.partition(":")
+        top = shift.corruption.partition(":")[2]
         found = []
         for number, share in enumerate(SWEEP, start=1):
             level = float(f"{share * float(top):.3g}")
-            run = self.desk.workers.start(
-                visitor, jobs.estimate, replace(shift, corruption=f"{name}:{level:g}")
-            )
+            run = self.desk.workers.start(visitor, jobs.estimate, shift.at(f"{level:g}"))
             async for text in run.progress(f"Level {number} of {len(SWEEP)}"):
                 yield gr.skip(), gr.skip(), status(text)
             found.append((level, run.result()["resque_dist"]))
@@ -174,20 +172,16 @@ def _swept(
 ) -> tuple[Any, str]:
     """Return (figure, its text)."""
     name = shift.corruption.partition(":")[0]
+    levels = [shift.at(f"{level:g}") for level, _ in found]
     text = pages.render(
         "sweep.html",
         corruption=name,
         levels=found,
         note=note,
-        command="\n".join(estimate_command(x) for x in _at_levels(shift, found)),
+        command="\n".join(estimate_command(x) for x in levels),
         document=json.dumps([{"level": x, "resque_dist": score} for x, score in found], indent=2),
     )
     return gr.Plot(sweep_chart(name, found), visible=True), text
-
-
-def _at_levels(shift: Shift, found: Sequence[tuple[float, dict[str, Any]]]) -> list[Shift]:
-    name = shift.corruption.partition(":")[0]
-    return [replace(shift, corruption=f"{name}:{level:g}") for level, _ in found]
 
 
 def _data_of(shift: Shift) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 import pages
-from cases import FIRST, SAMPLES, bundled
-from controls import machine_controls, upload_buttons
+from cases import FIRST, OPENING, SAMPLES, bundled
+from controls import QUIET, machine_controls, upload_buttons
 from limits import MAX_SAMPLES, MIN_SAMPLES
 from shift_inputs import (
     BUNDLED_DATA,
@@ -28,12 +28,11 @@ EXAMPLES = {
     "Specks": ("salt_pepper", 0.27),
     "A little blur": ("blur", 1.0),
 }
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)
 class View:
-    """The tab's components: inputs in the order that `ShiftTab.shift` takes them, and outputs."""
+    """The tab's components: inputs in the order that `shift_of` takes them, and outputs."""
 
     inputs: list[Any]
     measure: Any
@@ -61,11 +60,10 @@ def build(tab: ShiftTab, page: Any) -> None:
             with gr.Row():
                 sweep = gr.Button("Sweep the level", elem_id="sweep", min_width=120)
                 stop = gr.Button("Stop", elem_id="stop", min_width=80)
-            opening = f"{FIRST[0]}:{FIRST[1]:g}"
-            preview = gr.HTML(tab.samples(tab.cases.samples, opening), elem_id="preview")
+            preview = gr.HTML(tab.samples(tab.cases.samples, OPENING), elem_id="preview")
         with gr.Column(scale=3, min_width=280):
             status = gr.HTML(elem_id="status")
-            answer = gr.HTML(tab.prepared(bundled(opening)), elem_id="answer")
+            answer = gr.HTML(tab.prepared(bundled(OPENING)), elem_id="answer")
             figure = gr.Plot(visible=False, show_label=False, elem_id="sweep-figure")
             swept = gr.HTML(elem_id="swept")
     view = View(inputs, measure, sweep, stop, preview, status, answer, figure, swept)

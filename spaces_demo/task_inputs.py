@@ -7,7 +7,14 @@ from typing import Any
 
 import pages
 from cases import DATA, MODEL, MODELS, SAMPLES, TARGET_ACCURACY, TASKS
-from controls import NUMBERS, PROBE, machine_of, number
+from controls import (
+    check_files,
+    check_samples,
+    machine_inputs,
+    machine_of,
+    machine_query,
+    number,
+)
 from jobs import Task
 from limits import MAX_SAMPLES, MIN_SAMPLES
 from visitors import YOUR_FILES
@@ -51,18 +58,15 @@ def task_of(
     chosen = tuple(dict.fromkeys(ours.get(x, x.strip()) for x in models or () if x.strip()))
     if not 1 <= len(chosen) <= MAX_MODELS:
         raise Refusal(f"{len(chosen)} models are chosen; expected 1 to {MAX_MODELS}.")
-    if not samples or not MIN_SAMPLES <= samples <= MAX_SAMPLES:
-        raise Refusal(f"Samples are {samples or 0:g}; expected {MIN_SAMPLES} to {MAX_SAMPLES}.")
+    n_samples = check_samples(samples)
     if not target or not 0 < target <= 1:
         raise Refusal(f"The target accuracy is {target or 0:g}; expected above 0, at most 1.")
     data, column = DATASETS.get(dataset, ((dataset or "").strip(), (label_column or "").strip()))
     if data == YOUR_FILES:
-        if not files:
-            raise Refusal("Upload your files first: the button is below the data.")
-        data = files
+        data = check_files(files)
     if not data:
         raise Refusal("Choose data: bundled, yours, or an id on the Hub.")
-    return Task(chosen, data, column, float(target), int(samples), machine_of(*machine))
+    return Task(chosen, data, column, float(target), n_samples, machine_of(*machine))
 
 
 def query_of(task: Task) -> str:
@@ -76,10 +80,7 @@ def query_of(task: Task) -> str:
         column=task.label_column,
         target=task.target_accuracy,
         samples=task.max_samples,
-        country=task.machine.country,
-        price=task.machine.price_per_hour,
-        seconds=task.machine.seconds_per_step,
-        watts=task.machine.watts,
+        **machine_query(task.machine),
     )
 
 
@@ -94,9 +95,5 @@ def inputs_of(query: Mapping[str, str]) -> tuple[Any, ...]:
         "" if bundled else query.get("column", ""),
         number(query.get("target", ""), TARGET_ACCURACY, 0.05, 1),
         number(query.get("samples", ""), SAMPLES, MIN_SAMPLES, MAX_SAMPLES),
-        query.get("country", ""),
-        NUMBERS if "watts" in query else PROBE,
-        number(query.get("seconds", ""), 0.1),
-        number(query.get("watts", ""), 100),
-        number(query.get("price", ""), None),
+        *machine_inputs(query),
     )

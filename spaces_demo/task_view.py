@@ -8,13 +8,11 @@ import gradio as gr
 
 import pages
 from cases import SAMPLES, TARGET_ACCURACY, TASKS, bundled_task
-from controls import machine_controls, upload_buttons
+from controls import QUIET, machine_controls, upload_buttons
 from limits import MAX_SAMPLES, MIN_SAMPLES
 from task_inputs import DATASETS, NAMES
 from task_tab import TaskTab, choice_of, draw, plot_of
 from visitors import YOUR_FILES
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(tab: TaskTab, page: Any) -> None:
