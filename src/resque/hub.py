@@ -8,6 +8,7 @@ import itertools
 import logging
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ def limit_requests() -> None:
     """
     from huggingface_hub.utils import _http
 
-    _Watch.since = None  # what was not answered before is another story
+    _silence.since = None  # what was not answered before is another story
     if getattr(_http, "_GLOBAL_CLIENT_FACTORY", None) is _http.default_client_factory:
         _http.set_client_factory(_limited_client)
 
@@ -107,11 +108,18 @@ class _Ended(ResqueError):
     """An exchange that was ended here; its text names no repository."""
 
 
-class _Watch:
-    """Ends what the client itself would go on with: silence, long waits, a trickle."""
+class _Silence(threading.local):
+    """A thread's own: it alone tries again what was not answered."""
 
     since: float | None = None  # when the first request was sent that is not answered
     last = 0.0  # when the last one was sent
+
+
+_silence = _Silence()
+
+
+class _Watch:
+    """Ends what the client itself would go on with: silence, long waits, a trickle."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
@@ -121,17 +129,17 @@ class _Watch:
         for kind, seconds in limits.items():  # huggingface_hub asks for a minute where it retries
             limits[kind] = min(seconds or ANSWER_SECONDS, ANSWER_SECONDS)
         now = time.monotonic()
-        if _Watch.since is None or now - _Watch.last > 2 * ANSWER_SECONDS:
-            _Watch.since = now
-        silent, _Watch.last = now - _Watch.since, now
+        if _silence.since is None or now - _silence.last > 2 * ANSWER_SECONDS:
+            _silence.since = now
+        silent, _silence.last = now - _silence.since, now
         if silent > SILENCE_SECONDS:
-            _Watch.since = None
+            _silence.since = None
             raise _Ended(f"the Hub has not answered for {silent:.0f} s. Try again later")
         if silent > 1:
             log.warning("the Hub has not answered for %.0f s; trying again", silent)
 
     def after(self, response: Any) -> None:
-        _Watch.since = None
+        _silence.since = None
         wait = response.headers.get("Retry-After", "")
         if response.status_code in TRANSIENT and wait.isdigit():
             if int(wait) > RETRY_AFTER_SECONDS:
