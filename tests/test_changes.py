@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from resque.batch_norm import SyncedBatchNorm, synchronise
 from resque.changes import gradient_norm, parameter_change, snapshot
+from resque.cli import leave
 
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()
@@ -106,7 +107,7 @@ found = json.dumps({"sharded": sharded(), "normalised": normalised()})
 if rank == 0:
     print(found)
 distributed.barrier()
-distributed.destroy_process_group()
+leave(0)
 """
 
 

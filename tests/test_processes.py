@@ -13,6 +13,7 @@ from resque import Fingerprint, estimate, fingerprint
 SCRIPT = """
 import sys
 import resque
+from resque.cli import leave
 from resque.processes import is_main_process
 
 model, data, output = sys.argv[1:]
@@ -22,6 +23,7 @@ task = resque.estimate(model, task=rows, label_column="odd", **options)
 if is_main_process():
     fp.save_pretrained(output)
     print("task", repr(task.score.value))
+leave(0)
 """
 
 

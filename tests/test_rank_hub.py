@@ -105,6 +105,7 @@ def test_the_command_with_a_search(hub, digits, tmp_path):
 SCRIPT = """
 import sys
 import resque
+from resque.cli import leave
 from resque.processes import is_main_process
 
 model, data, output = sys.argv[1:]
@@ -112,6 +113,7 @@ found = resque.rank([model, "/nope"], f"{data}#test[:101]", label_column="label"
                     batch_size=8, progress=False, layers="all")
 if is_main_process():
     open(output, "w").write(__import__("json").dumps(found.to_dict()))
+leave(0)
 """
 
 

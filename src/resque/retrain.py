@@ -166,6 +166,6 @@ def _explain(error: RuntimeError, folder: Path) -> Exception:
 
 
 if __name__ == "__main__":
-    from resque.cli import run as run_command
+    from resque.cli import leave, run
 
-    sys.exit(run_command(["retrain", *sys.argv[1:]]))
+    leave(run(["retrain", *sys.argv[1:]]))

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 FAILED, ASKED_WRONGLY, INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
     """Run `resque` and exit: 0 done, 1 failed, 2 asked wrongly, 130 interrupted."""
-    sys.exit(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
+
+
+def leave(code: int) -> NoReturn:
+    """Exit; one of several processes without taking Python down first.
+
+    A thread of gloo may hold tensors for a moment after their collective is done. To let them go
+    it needs the interpreter, and where that is ending already, the process aborts
+    (pytorch/pytorch, pull request 179291).
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
