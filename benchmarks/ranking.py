@@ -23,13 +23,12 @@ import time
 from pathlib import Path
 from unittest import mock
 
+from ranking_analysis import PLUS_PLUS, SCORED
 from ranking_candidates import STUDIES, Study, make_image_candidates, make_text_candidates
 
 from resque.files import append_line, write_whole
-from resque.rank_scores import SCORES
 
 RESULTS = Path(__file__).parent / "results" / "ranking"
-PLUS_PLUS = "resque_task, k-means++"  # RESQUE_task by its other initialisation
 
 
 def rank_all(study: Study, source: Path, candidates: Path, output: Path) -> None:
@@ -63,7 +62,7 @@ def rank_one(study: Study, data: str, model: Path, source: Path) -> dict[str, ob
     told = ranking.to_dict()["candidates"][0]
     if told["error"]:
         raise RuntimeError(f"{model.name} on {data}: {told['error']}")
-    kept = {name: told.get(name) for name in ("parameters", *SCORES)}
+    kept = {name: told.get(name) for name in ("parameters", *SCORED)}
     return kept | {
         PLUS_PLUS: watched.plus_plus,
         "replicates": watched.replicates,

@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from ranking_candidates import Study
 from scipy.stats import rankdata, weightedtau
 
-from resque.rank_scores import SCORES, Estimate, difference
+from resque.mean_rank import with_mean_ranks
+from resque.rank_results import LayerScores, Observation, RankedModel, Ranking, sorted_by
+from resque.rank_scores import MEAN_OF, MEAN_RANK, SCORES, Estimate, difference
 
 Floats = NDArray[np.float64]
 TARGET = 0.9
 RESAMPLES = 500
-PLUS_PLUS = "resque_task, k-means++"
+PLUS_PLUS = "resque_task, k-means++"  # RESQUE_task by its other initialisation
+SCORED = tuple(name for name in SCORES if name != MEAN_RANK)
 PARTS = ("hscore", "logme", "knn", "resque_task", PLUS_PLUS)  # that any checkpoint has
 # Chosen by `choose_combination` on images alone, before any text was retrained; judged on texts.
 COMBINATION = ("hscore", "knn", PLUS_PLUS)
@@ -49,7 +52,8 @@ class Case:
         scores: by name, a value a candidate; greater is better, NaN where a model has none.
         outcomes: by name, a value a candidate; greater is better, −inf without the target.
         energy_kwh: until the target; of the whole run where it was not reached.
-        recommended: index of the candidate that `resque rank` recommends by the H-score.
+        recommended: index of the candidate that `resque rank` recommends.
+        cheapest: index of the one with the quickest pass of those within the H-score's error.
     """
 
     study: str
@@ -60,6 +64,7 @@ class Case:
     outcomes: dict[str, Floats]
     energy_kwh: Floats
     recommended: int
+    cheapest: int
 
     @property
     def reached(self) -> NDArray[np.bool_]:
@@ -80,12 +85,12 @@ def cases_of(study: Study, scores: dict, lines: Sequence[dict], seed: int = 0) -
         ranked = [scores[data][name] for name in names]
         outcomes, energy = outcomes_of([chosen[name] for name in names])
         yield Case(study.name, data, strategy, tuple(names), scores_of(ranked), outcomes, energy,
-                   recommended(ranked))  # fmt: skip
+                   recommended(ranked), cheapest(ranked))  # fmt: skip
 
 
 def scores_of(ranked: Sequence[dict]) -> dict[str, Floats]:
     """Return the candidates' scores, and the combination; greater is better."""
-    found = {name: np.array([x[name] for x in ranked], float) for name in (*SCORES, PLUS_PLUS)}
+    found = {name: np.array([x[name] for x in ranked], float) for name in (*SCORED, PLUS_PLUS)}
     for name in found:
         if not SCORES[name.partition(",")[0]].greater_is_better:
             found[name] = -found[name]
@@ -98,6 +103,21 @@ def mean_rank(scores: dict[str, Floats], names: Sequence[str]) -> Floats:
 
 
 def recommended(ranked: Sequence[dict]) -> int:
+    """Return the candidate that `resque rank` recommends where no score is asked for."""
+    models = []
+    for i, x in enumerate(ranked):
+        told = {k: Estimate(x[k], None, tuple(x["replicates"][k])) for k in MEAN_OF}
+        layer = LayerScores("", "", "", 0, told)
+        seen = Observation(None, "", (layer,), 1, 1, 0, x["seconds"]["pass"], 0, "", "", None,
+                           None, None, ())  # fmt: skip
+        models.append(RankedModel(str(i), None, seen, layer))
+    found = sorted_by(with_mean_ranks(models), MEAN_RANK)
+    chosen = Ranking(tuple(found), MEAN_RANK, "").recommended
+    assert chosen is not None
+    return int(chosen.model)
+
+
+def cheapest(ranked: Sequence[dict]) -> int:
     """Return the candidate with the quickest pass of those within the error of the best H-score."""
     estimates = [Estimate(x["hscore"], None, tuple(x["replicates"]["hscore"])) for x in ranked]
     best = max(estimates, key=lambda x: x.value)

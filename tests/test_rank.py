@@ -15,6 +15,7 @@ import transformers
 from ledgers import make_entries
 from resque import cli, fingerprint, forecast_sources, rank, rank_cache, rank_costs, ranking
 from resque.ledger import write_ledger
+from resque.mean_rank import with_mean_ranks
 from resque.rank_models import listed_models, parse_search
 from resque.rank_pass import observe
 from resque.rank_results import LayerScores, Observation, RankedModel, Ranking, sorted_by
@@ -63,7 +64,7 @@ def test_a_trained_model_comes_before_a_random_one(digits, random_model):
     assert document["candidates"][0]["knn"] == first.scores["knn"].value
     assert document["candidates"][0]["error"] is None
     assert document["candidates"][2]["logme"] is None
-    assert "Take model: it has the best hscore" in str(found)
+    assert "Take model: it has the best mean_rank 1, 1 ± 0 better than random." in str(found)
 
 
 def test_scores_are_those_of_the_layers_arrays(digits):
@@ -116,7 +117,7 @@ def test_a_language_models_hidden_state_is_read_not_its_words(tokenizer, tmp_pat
     mean = rank(folders[:1], rows, layers="mean", **OPTIONS).candidates[0]
     assert mean.layer.name == "mean"
     assert mean.layer.why == "mean of 2 hidden layers"
-    assert set(mean.scores) == {"logme", "hscore", "knn", "resque_task"}
+    assert set(mean.scores) == {"logme", "hscore", "knn", "resque_task", "mean_rank"}
 
 
 def test_an_encoder_of_two_parts_is_read_without_its_decoder(tokenizer, tmp_path):  # noqa: F811
@@ -293,7 +294,7 @@ def ranking_of(*candidates, by="knn"):
     return Ranking(tuple(sorted_by(candidates, by)), by, "data")
 
 
-def test_ties_go_to_the_cheapest_and_scores_that_disagree_are_told():
+def test_ties_and_the_cheapest_of_them_and_scores_that_disagree_are_told():
     a = candidate("a", 9.0, knn=estimate(0.80, 0.01), logme=estimate(1.0, 0.01))
     b = candidate("b", 2.0, knn=estimate(0.79, -0.01), logme=estimate(2.0, 0.01))
     c = candidate("c", 5.0, knn=estimate(0.20, 0.01), logme=estimate(9.0, 0.01))
@@ -301,14 +302,74 @@ def test_ties_go_to_the_cheapest_and_scores_that_disagree_are_told():
     assert [x.model for x in found.candidates] == ["a", "b", "c"]
     assert found.ranks == (1, 1, 3)
     assert [x.model for x in found.front] == ["a", "b"]
-    assert found.recommended is b
+    assert found.recommended is a
     words = " ".join(found.sentences())
-    assert "Take b: in knn it is within the error of a (knn 0.79), and costs least" in words
+    assert "Take a: it has the best knn 0.8, within the error of b. b costs least of them" in words
+    assert "(2 s per 1,000 samples against 9 s per 1,000 samples)" in words
     assert "Scores disagree: logme puts c first" in words
     rows = {x["model"]: x for x in found.to_dict()["candidates"]}
     assert (rows["a"]["ties"], rows["c"]["ties"]) == (True, False)
     assert (rows["b"]["pareto"], rows["c"]["pareto"]) == (True, False)
     assert "1= ◆" in str(found)
+
+
+def test_of_equal_scores_the_cheapest_is_recommended():
+    a, b, c = (
+        candidate(x, s, knn=estimate(v)) for x, s, v in [("a", 3, 1), ("b", 2, 1), ("c", 1, 0)]
+    )
+    found = ranking_of(a, b, c)
+    assert found.recommended is b
+    assert found.sentences()[0] == "Take b: it has the best knn 1, within the error of a."
+
+
+def scored(name, hscore, knn, resque_task):
+    scores = {"hscore": hscore, "knn": knn, "resque_task": resque_task, "logme": estimate(0.0)}
+    return candidate(name, 1.0, **scores)
+
+
+def test_the_mean_rank_is_of_the_models_that_have_all_three_scores():
+    a = scored("a", estimate(9), estimate(0.5), estimate(0.1))
+    b = scored("b", estimate(3), estimate(0.7), estimate(0.2))
+    c = scored("c", estimate(1), estimate(0.7), estimate(0.3))
+    lacking, broken = candidate("d", 1.0, knn=estimate(1.0)), RankedModel("e", "broken")
+    found = with_mean_ranks([c, lacking, a, broken, b])
+    assert [x.model for x in found] == ["c", "d", "a", "e", "b"]
+    assert found[1] is lacking
+    assert found[3] is broken
+    told = {x.model: x.scores["mean_rank"] for x in found if "mean_rank" in x.scores}
+    means = {"a": (1 + 3 + 1) / 3, "b": (2 + 1.5 + 2) / 3, "c": (3 + 1.5 + 3) / 3}
+    assert {name: x.value for name, x in told.items()} == pytest.approx(means)
+    assert told["a"].interval == (told["a"].value,) * 2  # the same without any part
+    found = ranking_of(*found, by="mean_rank")
+    assert found.ranks == (1, 2, 3)
+    assert "Scores disagree: knn puts b first" in " ".join(found.sentences())
+
+
+def test_the_error_of_a_mean_rank_is_that_of_the_ranks_without_a_part():
+    near = [estimate(1.00, 0.01), estimate(1.01, -0.01)]  # the first is ahead in two of eight parts
+    a, b = (scored(x, y, estimate(0.5), estimate(0.5)) for x, y in zip("ab", near, strict=True))
+    first, second = ranking_of(*with_mean_ranks([a, b]), by="mean_rank").done
+    ahead = np.greater(near[0].replicates, near[1].replicates)
+    assert 0 < ahead.sum() < 8
+    plain = np.where(ahead, 1 + 2 / 3, 1 + 1 / 3)  # of b: two scores are equal
+    assert first.model == "b"
+    assert first.scores["mean_rank"].replicates == pytest.approx(tuple(plain))
+    assert ranking_of(first, second, by="mean_rank").ranks == (1, 1)
+    few = [replace(x, replicates=()) for x in near]
+    pair = [scored(x, y, estimate(0.5), estimate(0.5)) for x, y in zip("ab", few, strict=True)]
+    assert with_mean_ranks(pair)[0].scores["mean_rank"].interval is None
+
+
+def test_what_is_asked_for_is_sorted_by(digits, random_model):
+    rows, both = f"{digits[1]}#test[:40]", [random_model, digits[0]]
+    found = rank(both, rows, scores=["knn", "mean_rank"], **OPTIONS)
+    assert found.sort_by == "mean_rank"
+    assert set(found.candidates[0].scores) == {"knn", "hscore", "resque_task", "mean_rank"}
+    assert rank(both, rows, scores=["knn", "hscore"], **OPTIONS).sort_by == "knn"
+    assert rank(both, rows, sort_by="logme", **OPTIONS).sort_by == "logme"
+    alone = rank(digits[0], rows, **OPTIONS)
+    assert alone.sort_by == "hscore"
+    assert rank(digits[0], rows, sort_by="mean_rank", **OPTIONS).sort_by == "mean_rank"
 
 
 def test_errors_common_to_both_cancel():
@@ -333,7 +394,7 @@ def test_costs_of_two_kinds_make_no_front():
     known = replace(b.observation, forecast=costs)
     found = ranking_of(a, replace(b, observation=known))
     assert found.front == ()
-    assert "and comes first" in found.sentences()[0]
+    assert found.sentences()[0] == "Take a: it has the best knn 0.8, within the error of b."
 
 
 def test_the_command(digits, random_model, capsys, tmp_path):

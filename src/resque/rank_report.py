@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from resque.figure_style import COLOURS, axes_of, short, style
 from resque.rank_results import NO_FORECAST, RankedModel, Ranking
-from resque.rank_scores import SCORES, T975, deviation
+from resque.rank_scores import MEAN_RANK, SCORES, T975, deviation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +23,7 @@ def render(ranking: Ranking) -> list[Any]:
 
     forecast = any(x.observation and x.observation.forecast for x in ranking.candidates)
     shown = [name for name in SCORES if any(name in x.scores for x in ranking.candidates)]
+    shown = [name for name in shown if name != MEAN_RANK or name == ranking.sort_by]
     shown.sort(key=lambda name: name != ranking.sort_by)
     scores = {
         name: [_score(x, name, name == ranking.sort_by) for x in ranking.candidates]
@@ -71,7 +72,7 @@ def _notes(ranking: Ranking) -> list[str]:
     for x in ranking.candidates:
         seen = x.observation
         if seen is not None and x.layer is not None:
-            layered = x.layer is not seen.layers[0] or len(seen.layers) > 1
+            layered = x.layer.name != seen.layers[0].name or len(seen.layers) > 1
             said = [f"layer {x.layer.name}"] if layered else []
             told = ("resque_task", NO_FORECAST)
             said += [note for note in seen.notes if note.startswith(told)]

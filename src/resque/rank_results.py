@@ -206,11 +206,12 @@ class Ranking:
 
     @cached_property
     def recommended(self) -> RankedModel | None:
-        """The cheapest of those that share the first rank; None where nothing was measured."""
-        best = [x for x, rank in zip(self.done, self.ranks, strict=True) if rank == 1]
-        if not best:
+        """The first; of several with the same score the cheapest; None where none was measured."""
+        if not self.done:
             return None
-        return min(best, key=_cost) if self._costs_agree else best[0]
+        best = self.done[0].scores[self.sort_by].value
+        equal = [x for x in self.done if x.scores[self.sort_by].value == best]
+        return min(equal, key=_cost) if self._costs_agree else equal[0]
 
     def sentences(self) -> list[str]:
         """Say what is recommended and why, which scores disagree, and what is not known."""
@@ -221,16 +222,10 @@ class Ranking:
         if best is None:
             return ["No candidate could be measured, so that none is recommended."]
         value = f"{self.sort_by} {best.scores[self.sort_by].value:.4g}"
-        same = self.ranks.count(1)
         if len(self.done) == 1:
             return [f"{self.labels[best.model]} is the only candidate that was measured ({value})."]
-        if same > 1:
-            others = [self.labels[x.model] for x in self.done[:same] if x is not best]
-            why = "and costs least of them" if self._costs_agree else "and comes first"
-            return [
-                f"Take {self.labels[best.model]}: in {self.sort_by} it is within the error of "
-                f"{_listed(others)} ({value}), {why} ({self._cost_words(best)})."
-            ]
+        if self.ranks.count(1) > 1:
+            return [self._tied_words(best, value)]
         second = self.labels[self.done[1].model]
         gap, half = difference(*(x.scores[self.sort_by] for x in self.done[:2]))
         if np.isfinite(half):
@@ -249,6 +244,22 @@ class Ranking:
                 f"({self._cost_words(last)} against {self._cost_words(best)})."
             )
         return [text]
+
+    def _tied_words(self, best: RankedModel, value: str) -> str:
+        """Say which candidate to take of those that share the first rank, and which costs least."""
+        others = [x for x in self.done[: self.ranks.count(1)] if x is not best]
+        text = (
+            f"Take {self.labels[best.model]}: it has the best {value}, within the error of "
+            f"{_listed([self.labels[x.model] for x in others])}."
+        )
+        cheapest = min((best, *others), key=_cost)
+        if cheapest is best or not self._costs_agree:
+            return text
+        return (
+            f"{text} {self.labels[cheapest.model]} costs least of them "
+            f"({self._cost_words(cheapest)} against {self._cost_words(best)}); which of them "
+            "retrains best is not known before."
+        )
 
     def _cost_words(self, x: RankedModel) -> str:
         unit, by = self.unit(_cost(x))

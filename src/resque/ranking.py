@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resque.errors import ResqueError, UsageError, first_line, near
 from resque.labels import ClassMap
+from resque.mean_rank import with_mean_ranks
 from resque.measurement import library_versions, load_model, match_classes, open_for
 from resque.options import Options, make_options
 from resque.rank_cache import key_of, read_entry, write_entry
@@ -26,7 +27,7 @@ from resque.rank_results import (
     observation_of,
     sorted_by,
 )
-from resque.rank_scores import SCORES, score_layer
+from resque.rank_scores import MEAN_OF, MEAN_RANK, SCORES, score_layer
 from resque.rank_shift import shift_from_published, stamp_of_published
 
 if TYPE_CHECKING:
@@ -90,13 +91,15 @@ def rank(
         models: `ID_OR_FOLDER[@REVISION]`, loaded torch modules, `.txt` files with one a line.
         dataset: `ID_OR_FOLDER[@REVISION][:CONFIG][#SPLIT]`, or a `datasets` object.
         search: more models, of the Hub: "task=…, library=…, author=…, sort=…, limit=…".
-        sort_by: the score to sort by: hscore, logme, knn, leep, nce or resque_task. None for the
-            first of `scores` that is of such targets.
+        sort_by: the score to sort by: hscore, logme, knn, leep, nce, resque_task, or mean_rank,
+            the mean of a candidate's ranks by hscore, knn and resque_task. None for mean_rank,
+            where several candidates have these three, or else for the first of `scores` that is
+            of such targets.
         scores: those to compute; None for all. leep and nce are of models with a classifier head.
         layers: "last" for what enters the classifier head, or else the last hidden state; "mean"
             for the mean of the hidden layers; "all" for these layers too, beside the last; "auto"
-            for that of all whose `sort_by` is best on this data; or names or negative indices,
-            the first of which counts.
+            for that of all whose `sort_by` (hscore, where that is mean_rank) is best on this
+            data; or names or negative indices, the first of which counts.
         init: of RESQUE_task: "centroids" or "k-means++".
         costs: to forecast what retraining each costs, besides; where that cannot be done for one,
             its `notes` say why.
@@ -125,10 +128,13 @@ def rank(
     if costs is not None:
         _check_costs(costs)
     ranker = _Ranker(dataset, source, first, chosen, wanted, layers, init, costs, cache, use)
-    found = ranker.run(names)
+    found = with_mean_ranks(ranker.run(names))
+    by = ranker.sort_by
+    if not chosen and sum(MEAN_RANK in x.scores for x in found) > 1:
+        by = MEAN_RANK
     return Ranking(
-        tuple(sorted_by(found, ranker.sort_by)),
-        ranker.sort_by,
+        tuple(sorted_by(found, by)),
+        by,
         str(source.spec),
         library_versions(),
         datetime.date.today().isoformat(),
@@ -143,7 +149,9 @@ def _check_scores(scores: Sequence[str] | None, sort_by: str | None) -> tuple[st
             raise UsageError(f"there is no score {name!r}; near it: {like}")
     if sort_by and sort_by not in wanted:
         wanted = (sort_by, *wanted)
-    return wanted
+    if MEAN_RANK in wanted:
+        wanted = tuple(dict.fromkeys((*wanted, *MEAN_OF)))
+    return tuple(name for name in wanted if name != MEAN_RANK)
 
 
 def _check_costs(costs: Costs) -> None:
@@ -209,9 +217,10 @@ class _Ranker:
         """Return the layer that counts: the first, or with "auto" the best by the score."""
         if self.layers != "auto":
             return seen.layers[0]
-        known = [x for x in seen.layers if self.sort_by in x.scores]
-        sign = 1 if SCORES[self.sort_by].greater_is_better else -1
-        return max(known, key=lambda x: sign * x.scores[self.sort_by].value, default=seen.layers[0])
+        by = MEAN_OF[0] if self.sort_by == MEAN_RANK else self.sort_by  # its ranks are of models
+        known = [x for x in seen.layers if by in x.scores]
+        sign = 1 if SCORES[by].greater_is_better else -1
+        return max(known, key=lambda x: sign * x.scores[by].value, default=seen.layers[0])
 
     def _measure(self, model: Any) -> tuple[Observation, bool]:
         from resque.memory import PeakMemory

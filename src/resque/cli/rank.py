@@ -40,7 +40,11 @@ def rank(
         typer.Option(help="Of the Hub: `task=…, library=…, author=…, search=…, sort=…, limit=20`."),
     ] = None,
     sort_by: Annotated[
-        str | None, typer.Option(help="hscore, logme, knn, leep, nce or resque_task. Else hscore.")
+        str | None,
+        typer.Option(
+            help="hscore, logme, knn, leep, nce, resque_task or mean_rank. Else mean_rank: the "
+            "mean of the ranks by hscore, knn and resque_task."
+        ),
     ] = None,
     score: Annotated[
         list[str] | None, typer.Option(help="Compute these only; may be repeated.")
