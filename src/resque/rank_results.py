@@ -228,7 +228,9 @@ class Ranking:
             return [self._tied_words(best, value)]
         second = self.labels[self.done[1].model]
         gap, half = difference(*(x.scores[self.sort_by] for x in self.done[:2]))
-        if np.isfinite(half):
+        if half == 0:  # the same order in every part of the rows
+            beyond = f"{second} has {self.done[1].scores[self.sort_by].value:.4g}"
+        elif np.isfinite(half):
             beyond = f"{abs(gap):.2g} ± {half:.2g} better than {second}"
         else:
             beyond = f"{abs(gap):.2g} better than {second} (too few rows for an error)"
