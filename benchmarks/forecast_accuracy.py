@@ -7,7 +7,9 @@
 
 For every ledger, and for all of them as one: the median absolute error in epochs over runs of
 families that nothing was learnt from, with labels of the shifted data and without, beside that of
-the naive forecast (the median of the other families), and how often the 90 % intervals held.
+the naive forecast (the median of the other families), and how often the 90 % intervals held; of
+all as one also how much greater the error is without labels, with an interval of resampled
+families, and both mean absolute errors of log costs, which a forecast's model is chosen by.
 Of new tasks (`--tasks`), each model is forecast from the others; and of what `rank` knows of a
 task, the mean absolute log error of every choice of features and controls, where models, data sets
 or families of tasks are left out in turn.
@@ -23,6 +25,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -30,12 +33,13 @@ from resque.errors import UsageError
 from resque.forecast_evaluation import Checked, evaluate_forecasts, evaluate_task_forecasts
 from resque.forecast_folds import Folds
 from resque.forecast_models import family_mean, shortfall
-from resque.forecast_runs import TASKS, make_table
+from resque.forecast_runs import LABELLED, TASKS, UNLABELLED, Kind, make_table
 from resque.ledger import Ledger, read_ledger
 from resque.measurement import library_versions
 from resque.records import plain
 
 KNOWN_OF_TASKS = ("knn_gap", "resque_task", "leep", "logme", "hscore")
+RESAMPLES = 4_000
 CONTROLS_OF_TASKS: tuple[tuple[str, ...], ...] = (
     (), ("n_train",), ("n_train", "classes"), ("n_train", "classes", "n_parameters"),
 )  # fmt: skip
@@ -49,6 +53,41 @@ def row(name: str, kind: str, found: Checked | None) -> list[str]:
     share = f"{held.share:.0%} ({held.held} of {held.held + held.missed})"
     errors = ["–" if x is None else f"{x:.3f}" for x in (found.error, found.naive_error)]
     return [name, kind, str(found.runs), *errors, share, str(held.undecided)]
+
+
+def errors_by_family(ledger: Ledger, kind: Kind) -> tuple[dict[str, np.ndarray], float]:
+    """Return each unseen family's absolute errors in epochs, and the mean one of log costs."""
+    table = make_table(ledger, kind.features, kind)
+    predicted = Folds(table.runs, table.features, table.spread, 0.9).forecast_unseen().predicted
+    error = np.abs(table.epochs(predicted) - table.epochs(table.runs.cost))
+    reached = table.runs.side <= 0
+    each = {name: error[reached & (table.runs.families == i)]
+            for i, name in enumerate(table.families)}  # fmt: skip
+    return each, family_mean(shortfall(table.runs, predicted), table.runs.families)
+
+
+def without_labels(ledger: Ledger) -> dict[str, Any]:
+    """Return the error without labels over that with labels, and its 95 % interval."""
+    (known, log_known), (unknown, log_unknown) = (
+        errors_by_family(ledger, kind) for kind in (LABELLED, UNLABELLED)
+    )
+    names = sorted(known.keys() | unknown.keys())
+
+    def ratio(families: Any) -> float:
+        medians = [
+            np.median(np.concatenate([found.get(name, np.empty(0)) for name in families]))
+            for found in (unknown, known)
+        ]
+        with np.errstate(divide="ignore"):  # half of the errors may be 0
+            return float(medians[0] / medians[1])
+
+    rng = np.random.default_rng(0)
+    draws = [ratio(rng.choice(names, len(names))) for _ in range(RESAMPLES)]
+    return {
+        "ratio": ratio(names),
+        "interval": np.quantile(draws, [0.025, 0.975]).tolist(),
+        "log_error": {"labelled": log_known, "unlabelled": log_unknown},
+    }
 
 
 def by_data(ledger: Ledger) -> Ledger:
@@ -99,7 +138,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=Path)
     parser.add_argument("--output", type=Path)
     use = parser.parse_args()
-    table = Table()
+    table, console = Table(), Console()
     for name in ("ledger", "labels", "runs", "error", "naive", "90 % intervals held", "undecided"):
         table.add_column(name)
     document: dict[str, Any] = {
@@ -120,7 +159,13 @@ def main() -> None:
         document[name] = found.to_dict()
         table.add_row(*row(name, "yes", found.labelled))
         table.add_row(*row(name, "no", found.unlabelled))
-    console = Console()
+        if name == "all":
+            document["without labels over with labels"] = told = without_labels(read_ledger(paths))
+            low, high = told["interval"]
+            console.print(
+                f"all, without labels over with: {told['ratio']:.2f} [{low:.2f}, {high:.2f}]"
+            )
+            console.print(f"all, errors of log costs: {told['log_error']}")
     if use.tasks:
         ledger = read_ledger([use.tasks])
         checked, choices = evaluate_task_forecasts(ledger), errors_of_choices(ledger)
