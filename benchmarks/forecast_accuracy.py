@@ -29,6 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from resque.documents import plain
 from resque.errors import UsageError
 from resque.forecast_evaluation import Checked, evaluate_forecasts, evaluate_task_forecasts
 from resque.forecast_folds import Folds
@@ -36,7 +37,6 @@ from resque.forecast_models import family_mean, shortfall
 from resque.forecast_runs import LABELLED, TASKS, UNLABELLED, Kind, make_table
 from resque.ledger import Ledger, read_ledger
 from resque.measurement import library_versions
-from resque.records import plain
 
 KNOWN_OF_TASKS = ("knn_gap", "resque_task", "leep", "logme", "hscore")
 RESAMPLES = 4_000

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from resque.documents import read_as
 from resque.errors import ResqueError, first_line
 from resque.files import write_whole
 from resque.fingerprint_header import Header
 from resque.hub import check_name
-from resque.records import read_as
 from resque.sums import ClassSums, Label
 
 FILE_NAME = "resque.safetensors"

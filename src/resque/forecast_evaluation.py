@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resque.documents import plain
 from resque.errors import UsageError
 from resque.forecast_folds import Unseen
 from resque.forecast_runs import Table
@@ -22,7 +23,6 @@ from resque.forecasters import (
 )
 from resque.forecasts import Coverage
 from resque.ledger import Ledger
-from resque.records import plain
 
 
 @dataclass(frozen=True)

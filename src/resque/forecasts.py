@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from resque.documents import plain
 from resque.errors import UsageError
-from resque.records import Measured, Probe, plain
+from resque.records import Measured, Probe
 from resque.sums import Floats
 
 

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from resque.documents import plain, read_document
 from resque.errors import ResqueError
 from resque.files import append_line, json_line, write_whole
-from resque.records import CostRecord, plain, read_document
+from resque.records import CostRecord
 
 SCHEMA_VERSION = 1
 FILE_NAME = "ledger.jsonl"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resque.documents import plain
 from resque.rank_scores import SCORES, Estimate, difference, estimate_of
-from resque.records import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

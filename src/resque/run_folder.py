@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from resque.costs import Costs, Spent
+from resque.documents import plain
 from resque.errors import ResqueError, UsageError, first_line
 from resque.files import check_folder, write_whole
-from resque.records import plain
 
 RUN, ATTEMPTS, CHECKPOINTS = "run.json", "attempts", "checkpoints"
 KEPT = 2

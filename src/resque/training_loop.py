@@ -21,6 +21,7 @@ from resque import run_folder
 from resque.changes import Change, gradient_norm, parameter_change, snapshot, whole
 from resque.checkpoints import load_state, save_model, save_state
 from resque.costs import CostMeter, Costs
+from resque.documents import plain
 from resque.energy import foreign_tracker
 from resque.errors import Stopped
 from resque.evaluation import evaluate
@@ -35,7 +36,6 @@ from resque.records import (
     Evaluation,
     Probe,
     append_record,
-    plain,
 )
 from resque.run_folder import Attempt
 from resque.run_record import change_fields, make_record, settings_to_track
