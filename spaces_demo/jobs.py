@@ -228,9 +228,9 @@ def _first_of_each(data: Any) -> list[tuple[int, str, Any]]:
 def _sample(value: Any) -> Any:
     """Return what a corruption takes: an RGB image, or text."""
     if isinstance(value, dict) and "bytes" in value:
-        from PIL import Image
+        from resque.images import decode_image
 
-        return Image.open(io.BytesIO(value["bytes"])).convert("RGB")
+        return decode_image(value)
     return str(value)
 
 

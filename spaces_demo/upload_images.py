@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 import limits
+from resque.images import as_rgb
 from upload_rows import Rows, check_classes, counted, listed, name_classes
 from upload_zip import Entry
 
@@ -200,18 +201,6 @@ def encode_again(data: bytes) -> bytes:
     file = io.BytesIO()
     bare.save(file, "PNG", compress_level=1)
     return file.getvalue()
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Return the image in RGB, 8 bits, as `resque.rows.as_rgb` does, which would load torch."""
-    if image.mode == "RGB":
-        return image
-    if image.mode == "F":
-        raise ValueError("an image of floats; expected 8 or 16 bits")
-    if image.mode.startswith("I"):
-        array = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
-    return image.convert("RGB")
 
 
 def _nothing(left: LeftOut) -> str:

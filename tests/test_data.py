@@ -12,7 +12,8 @@ from PIL import Image
 from scipy.io import wavfile
 
 from resque.data import iterate, load_data, parse_spec
-from resque.rows import BadRow, as_rgb, read_row
+from resque.images import as_rgb
+from resque.rows import BadRow, read_row
 
 
 def texts(n=10, **columns):

@@ -12,6 +12,7 @@ import numpy as np
 from resque.columns import Columns
 from resque.data import Data
 from resque.errors import ResqueError, first_line
+from resque.images import decode_image
 from resque.sums import Label
 from resque.words import IGNORED, join_words
 
@@ -54,7 +55,7 @@ def read_row(data: Data, index: int, row: dict[str, Any], sampling_rate: int | N
         if columns.modality == "tensor":
             inputs: Any = {name: _array(row[name]) for name in columns.inputs}
         elif columns.modality == "image":
-            inputs = _image(row[columns.inputs[0]])
+            inputs = decode_image(row[columns.inputs[0]])
         elif columns.target == "words":
             inputs = join_words(row[columns.inputs[0]])
             _check_length(len(row[columns.inputs[0]]), label)
@@ -97,41 +98,6 @@ def read_label(value: Any, columns: Columns, index: int) -> Label | None:
     if not isinstance(value, int | str):
         raise BadRow(f"row {index}: the label is {value!r}; expected an int or a string")
     return value
-
-
-def _image(value: Any) -> Any:
-    """Return an RGB PIL image from encoded bytes, a path, a PIL image or a uint8 array."""
-    from PIL import Image
-
-    if isinstance(value, dict):
-        source = io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]
-        with Image.open(source) as image:
-            image.load()
-            return as_rgb(image)
-    if isinstance(value, Image.Image):
-        return as_rgb(value)
-    array = np.asarray(value)
-    if array.ndim not in (2, 3) or array.dtype.kind not in "iu" or array.min() < 0:
-        raise ValueError(f"an image of shape {array.shape}, {array.dtype}; expected 8-bit pixels")
-    return as_rgb(Image.fromarray(array.astype(np.uint8)))
-
-
-def as_rgb(image: Any) -> Any:
-    """Return the image in RGB, 8 bits; alpha is dropped, 16-bit greys keep their upper 8 bits.
-
-    Raises:
-        ValueError: for images of floats.
-    """
-    from PIL import Image
-
-    if image.mode == "RGB":
-        return image
-    if image.mode == "F":
-        raise ValueError("an image of floats; expected 8 or 16 bits")
-    if image.mode.startswith("I"):
-        array = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
-    return image.convert("RGB")
 
 
 def _text(values: list[Any]) -> Any:
