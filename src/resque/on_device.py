@@ -1,9 +1,10 @@
 """k-means and nearest neighbours on a torch device, by scikit-learn's rules.
 
-The same functions run on every device. All rows are held there; what is made of them (distances,
-one-hot classes) goes in blocks of at most `MEGABYTES`. Nothing here sums in an order that changes
-from run to run: sums of classes are products with one-hot classes, as torch's `index_add` is not
-deterministic on CUDA.
+The same functions run on every device. All rows are held there, some times over; what is made of
+them (distances to all centres or rows, one-hot classes) goes in blocks of at most `MEGABYTES`. Only
+k-means++ has the 2 + log K distances that it tries for all rows at once. Nothing here sums in an
+order that changes from run to run: sums of classes are products with one-hot classes, as torch's
+`index_add` is not deterministic on CUDA.
 """
 
 from __future__ import annotations
