@@ -16,7 +16,14 @@ REFIT_LIMIT = 100_000_000  # rows × dimensions × classes above which clusters 
 HELD_HALVES = 2_000
 
 
-def cluster(x: NDArray[Any], y: Ints, init: Any, n_init: int, seed: int) -> tuple[Ints, Any]:
+def on_gpu(device: str) -> bool:
+    """Whether k-means and neighbours are computed on a device: on CUDA alone, else on the CPU."""
+    return device.split(":")[0] == "cuda"
+
+
+def cluster(
+    x: NDArray[Any], y: Ints, init: Any, n_init: int, seed: int, device: str = "cpu"
+) -> tuple[Ints, Any]:
     """Cluster rows into as many clusters as there are classes.
 
     Args:
@@ -25,16 +32,29 @@ def cluster(x: NDArray[Any], y: Ints, init: Any, n_init: int, seed: int) -> tupl
         init: "centroids" for the class means, "k-means++", or (K, D) centres.
         n_init: starts of k-means++.
         seed: of k-means++.
+        device: where; by scikit-learn on all but CUDA.
 
     Returns:
         (N,) clusters, and (K, D) centres.
     """
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
     k = int(y.max()) + 1
     if k == 1:
         return np.zeros(len(y), np.int64), x.mean(axis=0, keepdims=True)
+    if on_gpu(device):
+        from resque.on_device import kmeans
+
+        start = {"centroids": y, "k-means++": None}[init] if isinstance(init, str) else init
+        found = kmeans(x, k, start, n_init=n_init, seed=seed, device=device)
+        return found.labels, found.centres
+    return _cluster_on_cpu(x, y, k, init, n_init, seed)
+
+
+def _cluster_on_cpu(
+    x: NDArray[Any], y: Ints, k: int, init: Any, n_init: int, seed: int
+) -> tuple[Ints, Any]:
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     if isinstance(init, str) and init == "centroids":
         init = np.stack([x[y == c].mean(axis=0) for c in range(k)])
     starts = n_init if isinstance(init, str) else 1
@@ -75,7 +95,7 @@ def adjusted_rand(table: Floats) -> Floats:
 
 
 def task_interval(
-    x: NDArray[Any], y: Ints, clusters: Ints, centres: Any, seed: int
+    x: NDArray[Any], y: Ints, clusters: Ints, centres: Any, seed: int, device: str = "cpu"
 ) -> tuple[tuple[float, float], float, str]:
     """Return a 95 % interval of the large-sample 1 − ARI, a corrected value, and the method.
 
@@ -92,6 +112,7 @@ def task_interval(
         clusters: (N,) clusters.
         centres: (K, D) where the halves' k-means starts; None for their class means.
         seed: of the halves.
+        device: where they are clustered, as in `cluster`.
 
     Returns:
         (low, high), the corrected value, and "halves clustered anew" or, for many rows,
@@ -102,7 +123,7 @@ def task_interval(
         return (0.0, 1.5), value, "none: fewer than 8 rows"
     rng = np.random.default_rng(seed)
     refit = x.size * (int(y.max()) + 1) <= REFIT_LIMIT
-    scores = _refitted(x, y, centres, rng) if refit else _held(y, clusters, rng)
+    scores = _refitted(x, y, centres, rng, device) if refit else _held(y, clusters, rng)
     corrected = min(max(2 * value - float(scores.mean()), 0.0), 1.5)
     deviation = float(np.hypot(scores.std(ddof=1), 3 / len(y)))
     low = min(value, corrected) - Z95 * deviation
@@ -111,13 +132,16 @@ def task_interval(
     return (max(low, 0.0), min(high, 1.5)), corrected, method
 
 
-def _refitted(x: NDArray[Any], y: Ints, centres: Any, rng: np.random.Generator) -> Floats:
+def _refitted(
+    x: NDArray[Any], y: Ints, centres: Any, rng: np.random.Generator, device: str
+) -> Floats:
     scores = np.empty(HALVES)
     for i in range(HALVES):
         half = rng.permutation(len(y))[: len(y) // 2]
         labels = np.unique(y[half], return_inverse=True)[1]
         fewer = centres is None or labels.max() + 1 < len(centres)
-        found, _ = cluster(x[half], labels, "centroids" if fewer else centres, 1, 0)
+        start = "centroids" if fewer else centres
+        found, _ = cluster(x[half], labels, start, 1, 0, device)
         scores[i] = disagreement(labels, found)
     return scores
 

@@ -249,6 +249,7 @@ def _estimate_task(
         embedding=cast(Any, embedding),
         n_init=n_init,
         seed=use.seed,
+        device=str(model.device),
     )
     result = LayerResult(layer.name, layer.pooling, vectors.shape[1], layer.why, score)
     note = "labels: the new task's own classes"

@@ -234,6 +234,11 @@ def as_numpy(array: Any, name: str) -> NDArray[Any]:
     return x
 
 
+def device_of(array: Any) -> str:
+    """Return where an array is: a torch tensor's device, or "cpu"."""
+    return str(array.device) if hasattr(array, "detach") else "cpu"
+
+
 def as_labels(labels: Any, n: int, name: str = "labels") -> list[Label]:
     """Return n plain int or string labels.
 
@@ -274,6 +279,7 @@ def resque_task(
     n_init: int = 10,
     seed: int = 0,
     max_rows: int = MAX_CLUSTERED_ROWS,
+    device: str | None = None,
 ) -> Score:
     """RESQUE for a new task: 1 − Adjusted Rand Index of k-means clusters and labels.
 
@@ -291,22 +297,26 @@ def resque_task(
         seed: of k-means++, the subsample and the interval.
         max_rows: above it, a seeded random subsample of so many rows is clustered, and
             `counts` and `settings` say so.
+        device: where k-means runs: on "cuda" (or "cuda:1", …), or else on the CPU, by
+            scikit-learn. None for where the embeddings are.
 
     Raises:
-        ValueError: where values are NaN or infinite, shapes differ, or `init` is unknown.
+        ValueError: where values are NaN or infinite, shapes differ, `init` is unknown, or there
+            is no such device.
 
     >>> resque_task([[0.0], [0.1], [5.0], [5.1]], [0, 0, 1, 1]).value
     0.0
     """
     check_task_options(init, embedding, n_init)
+    device = device_of(embeddings) if device is None else device
     x = _embed(embeddings, embedding, channel_axis)
     names = as_labels(labels, len(x))
     rows = draw_rows(len(x), max_rows, seed)
     x, y = x[rows], np.unique(np.array(names)[rows], return_inverse=True)[1]
-    clusters, centres = cluster(x, y, init, n_init, seed)
+    clusters, centres = cluster(x, y, init, n_init, seed, device)
     value = disagreement(y, clusters)
     start = None if init == "centroids" else centres
-    interval, corrected, method = task_interval(x, y, clusters, start, seed)
+    interval, corrected, method = task_interval(x, y, clusters, start, seed, device)
     _warn_overfit(x, y, init)
     return Score(
         name="resque_task",

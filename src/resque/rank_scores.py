@@ -115,6 +115,7 @@ def score_layer(
     *,
     init: str = "centroids",
     seed: int = 0,
+    device: str = "cpu",
 ) -> tuple[dict[str, Estimate], list[str]]:
     """Return a layer's scores by name, and notes.
 
@@ -126,8 +127,9 @@ def score_layer(
         wanted: names of scores; those of a head are left out where there is none.
         init: of RESQUE_task.
         seed: of RESQUE_task.
+        device: of k-means and of neighbours, where it is a CUDA device.
     """
-    rows = _Rows(moments, kept, layer, predicted, init, seed)
+    rows = _Rows(moments, kept, layer, predicted, init, seed, device)
     known = {
         "logme": rows.logme,
         "hscore": rows.hscore,
@@ -153,9 +155,10 @@ class _Rows:
         predicted: Floats | None,
         init: str,
         seed: int,
+        device: str,
     ) -> None:
         self.moments, self.kept, self.predicted = moments, kept, predicted
-        self.x, self.init, self.seed = kept.vectors[layer], init, seed
+        self.x, self.init, self.seed, self.device = kept.vectors[layer], init, seed, device
         self.numbers = moments.targets is not None
         names = np.array([str(label) for label in kept.labels])
         self.y: Ints = np.unique(names, return_inverse=True)[1].astype(np.int64)
@@ -174,12 +177,12 @@ class _Rows:
     def knn(self) -> Estimate:
         if self.numbers:
             return self._knn_of_numbers()
-        return self._of_rows(knn_hits(self.x, self.y).astype(np.float64))
+        return self._of_rows(knn_hits(self.x, self.y, device=self.device).astype(np.float64))
 
     def _knn_of_numbers(self) -> Estimate:
         """Return the correlation of targets with the mean of the neighbours' targets."""
         y = np.array(self.kept.labels, np.float64)
-        means = knn_means(self.x, y)
+        means = knn_means(self.x, y, device=self.device)
 
         def agreement(rows: Any) -> float:
             both = y[rows], means[rows]
@@ -200,10 +203,11 @@ class _Rows:
         return self._estimate(value, self._scaled(value, whole, replicates))
 
     def resque_task(self) -> Estimate:
-        clusters, centres = cluster(self.x, self.y, self.init, 10, self.seed)
+        clusters, centres = cluster(self.x, self.y, self.init, 10, self.seed, self.device)
         start = None if self.init == "centroids" else centres
         value = disagreement(self.y, clusters)
-        interval, _, _ = task_interval(self.x, self.y, clusters, start, self.seed)
+        rows = self.x, self.y, clusters, start
+        interval, _, _ = task_interval(*rows, self.seed, self.device)
         replicates = [disagreement(self.y[rest], clusters[rest]) for rest in self._parts()]
         classes, dim = int(self.y.max()) + 1, self.x.shape[1]
         if self.init == "centroids" and classes > 1 and len(self.y) < classes * dim / 4:

@@ -309,7 +309,7 @@ class _Ranker:
             moments = seen.moments[layer.name]
             scored, said = score_layer(
                 moments, seen.kept, layer.name, table, self.scores,
-                init=self.init, seed=self.use.seed,
+                init=self.init, seed=self.use.seed, device=str(model.device),
             )  # fmt: skip
             notes += said
             dimension = len(moments.gram)

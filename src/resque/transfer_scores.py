@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resque.clustering import contingency
+from resque.clustering import contingency, on_gpu
 from resque.errors import UsageError
-from resque.indices import as_labels, as_numpy
+from resque.indices import as_labels, as_numpy, device_of
 from resque.moments import Moments
 from resque.sums import Floats, Ints
 
@@ -301,7 +301,7 @@ def knn_accuracy(features: Any, labels: Any, k: int = 5) -> float:
     """Leave-one-out accuracy of the k nearest neighbours by cosine distance.
 
     A tie goes to the tied class that has the nearest neighbour. A row of zeros is at distance 1
-    from every other.
+    from every other. Where the features are a tensor on a CUDA device, they are compared there.
 
     Args:
         features: (N, D) representations, N at least 2.
@@ -314,33 +314,38 @@ def knn_accuracy(features: Any, labels: Any, k: int = 5) -> float:
     >>> knn_accuracy([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 2.0]], [0, 0, 1, 1], k=1)
     1.0
     """
-    return float(np.mean(knn_hits(features, labels, k)))
+    return float(np.mean(knn_hits(features, labels, k, device_of(features))))
 
 
-def knn_hits(features: Any, labels: Any, k: int = 5) -> NDArray[np.bool_]:
+def knn_hits(features: Any, labels: Any, k: int = 5, device: str = "cpu") -> NDArray[np.bool_]:
     """Return for each row (N,) whether its neighbours vote for its class; see `knn_accuracy`."""
     x = as_rows(features, "features", least=2)
     y = _as_classes(labels, len(x), "labels")
-    voters = y[_neighbours(x, k)]
+    voters = y[_neighbours(x, k, device)]
     votes = (voters[:, :, None] == voters[:, None, :]).sum(axis=2)
     elected = voters[np.arange(len(x)), votes.argmax(axis=1)]
     return np.asarray(elected == y)
 
 
-def knn_means(features: Any, targets: Floats, k: int = 5) -> Floats:
+def knn_means(features: Any, targets: Floats, k: int = 5, device: str = "cpu") -> Floats:
     """Return the mean target (N,) of each row's k nearest neighbours, without its own."""
     x = as_rows(features, "features", least=2)
-    return np.asarray(targets[_neighbours(x, k)].mean(axis=1))
+    return np.asarray(targets[_neighbours(x, k, device)].mean(axis=1))
 
 
-def _neighbours(x: Floats, k: int) -> Ints:
+def _neighbours(x: Floats, k: int, device: str) -> Ints:
     """Return the (N, k) nearest other rows by cosine distance, the nearest first."""
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
     if k < 1:
         raise UsageError(f"k is {k}; expected at least 1")
-    model = NearestNeighbors(n_neighbors=min(k, len(x) - 1), metric="cosine").fit(x)
+    k = min(k, len(x) - 1)
+    if on_gpu(device):
+        from resque.on_device import nearest
+
+        return nearest(x, k, device)
+    model = NearestNeighbors(n_neighbors=k, metric="cosine").fit(x)
     with config_context(working_memory=KNN_MEGABYTES):
         return np.asarray(model.kneighbors(return_distance=False), np.int64)
 
