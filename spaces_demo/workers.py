@@ -134,13 +134,17 @@ class Workers:
         for _ in range(self.count):
             self._pool.schedule(function)
 
+    def busy(self, visitor: str) -> bool:
+        """Say whether a run of this visitor has not ended."""
+        return any(run.visitor == visitor for run in self.line)
+
     def start(self, visitor: str, function: Callable[..., Any], *args: Any) -> Run:
         """Put a function in the line; call the run's `end` in any case.
 
         Raises:
             Refusal: where the visitor has a run underway, or the line is full.
         """
-        if any(run.visitor == visitor for run in self.line):
+        if self.busy(visitor):
             raise Refusal("A run of yours is underway: stop it, or wait until it ends.")
         if len(self.line) >= self.count + MAX_IN_LINE:
             raise Refusal(f"{MAX_IN_LINE} runs wait in line already. Please come back later.")
