@@ -129,9 +129,9 @@ class Workers:
             initargs=[max(1, (os.cpu_count() or 1) // self.count)],
         )
 
-    def warm(self, function: Callable[[], None]) -> None:
-        """Start the processes, so that the first visitor does not wait for them."""
-        for _ in range(self.count):
+    def warm(self, function: Callable[[], None], times: int) -> None:
+        """Run a function so many times before the first visitor, who then does not wait for it."""
+        for _ in range(times):
             self._pool.schedule(function)
 
     def busy(self, visitor: str) -> bool:
