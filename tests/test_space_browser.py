@@ -66,7 +66,7 @@ def choose(page, field, value):
     box = page.locator(f"{field} input")
     box.fill(value)
     box.press("Enter")
-    box.blur()
+    expect(box).to_have_attribute("aria-expanded", "false")
 
 
 def measure(page):
