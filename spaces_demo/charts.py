@@ -28,6 +28,7 @@ def sweep_chart(name: str, levels: Sequence[tuple[float, dict[str, Any]]]) -> Pl
         "y": [*high, *low[::-1]],
         "fill": "toself",
         "fillcolor": BAND,
+        "mode": "lines",
         "line": {"width": 0},
         "hoverinfo": "skip",
         "name": "95 % interval",

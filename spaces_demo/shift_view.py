@@ -109,7 +109,7 @@ def _inputs() -> tuple[list[Any], list[Any]]:
     uploads = upload_buttons("upload")
     with gr.Row():
         corruption = gr.Dropdown(
-            _corruptions(), value=FIRST[0], label="Corruption", min_width=140, elem_id="corruption"
+            _corruptions(), value=FIRST[0], label="Corruption", min_width=200, elem_id="corruption"
         )
         level = gr.Slider(**scale(*FIRST), label="Level", min_width=160, elem_id="level")
     labels = gr.Radio(
