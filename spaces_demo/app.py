@@ -67,7 +67,8 @@ def main() -> None:
     from workers import Workers
 
     workers, visitors = Workers(max(1, min(2, os.cpu_count() or 1))), Visitors.with_own_cache()
-    workers.warm(jobs.warm)
+    workers.warm(jobs.warm, workers.count)
+    workers.warm(jobs.warm_map, 1)  # the others find on disk what it compiled
     try:
         build(workers, visitors).launch(
             theme=look.theme(),

@@ -28,6 +28,7 @@ def sweep_chart(name: str, levels: Sequence[tuple[float, dict[str, Any]]]) -> Pl
         "y": [*high, *low[::-1]],
         "fill": "toself",
         "fillcolor": BAND,
+        "mode": "lines",
         "line": {"width": 0},
         "hoverinfo": "skip",
         "name": "95 % interval",
@@ -80,6 +81,7 @@ def map_chart(points: Sequence[Sequence[float]], labels: Sequence[str], title: s
 def _axis(title: str) -> dict[str, Any]:
     return {
         "title": {"text": title},
+        "fixedrange": True,
         "gridcolor": "rgba(128,128,128,0.25)",
         "zerolinecolor": "rgba(128,128,128,0.5)",
     }
@@ -87,6 +89,8 @@ def _axis(title: str) -> dict[str, Any]:
 
 def _figure(traces: list[dict[str, Any]], layout: dict[str, Any]) -> PlotData:
     """Return a figure for light and dark pages: no paper, quiet lines, one legend above.
+
+    It is a picture: a pointer can do no more with it than the keyboard, and pages scroll over it.
 
     As data and not as plotly's own object: only so does its configuration come along.
     """
@@ -97,7 +101,15 @@ def _figure(traces: list[dict[str, Any]], layout: dict[str, Any]) -> PlotData:
         "margin": {"l": 56, "r": 12, "t": 64, "b": 48},
         "height": 360,
         "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "legend": {
+            "orientation": "h",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "x": 0,
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
+        "dragmode": False,
     }
     data = [{"type": "scatter", **trace} for trace in traces]
     config = {"displayModeBar": False, "responsive": True}

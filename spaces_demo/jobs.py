@@ -14,6 +14,7 @@ THUMBNAIL = 72  # pixels
 SHOWN_CLASSES, SHOWN_OF_EACH = 10, 3
 SHOWN_CHARACTERS = 160
 MAP_POINTS = 400
+UMAP_POINTS = 50  # it cannot draw a few, and says little of neighbourhoods below
 MAX_MEMORY_BYTES = 1_000_000_000  # for a visitor's files, beside what the process has
 TARGET = "recovery:0.95"
 STRATEGIES = ("full", "head")
@@ -108,6 +109,14 @@ def warm() -> None:
     from resque.forecast_runs import LABELLED
 
     _sources().forecaster(LABELLED)
+
+
+def warm_map() -> None:
+    """Compile UMAP where it is installed: the first map of a computer takes most of a minute."""
+    import numpy as np
+
+    if _umap() is not None:
+        _plane(np.random.default_rng(0).normal(size=(UMAP_POINTS, 8)).astype(np.float32))
 
 
 def take(files: Sequence[tuple[str, Path]], folder: Path) -> Any:
@@ -274,7 +283,7 @@ def embed(model: str, task: Task) -> dict[str, Any]:
 
     Returns:
         `points`, (n, 2) of at most MAP_POINTS rows; `labels`, (n,); `method`: "PCA", or "UMAP"
-        where that is installed.
+        where that is installed and there are UMAP_POINTS rows.
     """
     from resque.layers import choose_layers
     from resque.measurement import load_model, match_classes, open_for
@@ -302,13 +311,19 @@ def embed(model: str, task: Task) -> dict[str, Any]:
 
 
 def _plane(vectors: Any) -> tuple[Any, str]:
-    """Return (n, 2) coordinates of vectors, and the method's name."""
-    import importlib.util
-
-    if importlib.util.find_spec("umap"):
-        from umap import UMAP
-
-        return UMAP(random_state=0, n_jobs=1).fit_transform(vectors), "UMAP"
+    """Return (n, 2) coordinates of vectors, the same in each run, and the method's name."""
+    umap = _umap() if len(vectors) >= UMAP_POINTS else None
+    if umap is not None:
+        return umap(random_state=0, n_jobs=1).fit_transform(vectors), "UMAP"
     from sklearn.decomposition import PCA
 
     return PCA(n_components=2, random_state=0).fit_transform(vectors), "PCA"
+
+
+def _umap() -> Any:
+    """Return the class UMAP; None where it is not installed, or cannot keep what it compiles."""
+    try:
+        from umap import UMAP
+    except (ImportError, RuntimeError):  # numba's, where it may write into no folder
+        return None
+    return UMAP

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 import urllib.parse
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,7 @@ def _environment() -> Environment:
         "percent": percent,
         "place": place,
         "download": download,
+        "flags": flags,
     }
     return made
 
@@ -95,6 +97,15 @@ def amount(found: dict[str, Any], unit: str, factor: float = 1.0) -> tuple[str, 
 def download(text: str) -> str:
     """Return a `data:` address of a JSON document: a download without a file on the server."""
     return "data:application/json;base64," + base64.b64encode(text.encode()).decode()
+
+
+def flags(text: str) -> list[str]:
+    """Return a command in parts, so that its flags, which start with dashes, stand alone.
+
+    >>> flags("ls --all here")
+    ['ls ', '--all', ' here']
+    """
+    return re.split(r"(--[\w-]+)", text)
 
 
 def refusal(sentence: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -29,10 +30,12 @@ class ShiftTab:
     Attributes:
         cases: prepared answers.
         desk: runs everything else.
+        wanted: the inputs whose preview a visitor asked for last, until it is shown.
     """
 
     cases: Cases
     desk: Desk
+    wanted: dict[str, Sequence[Any]] = field(default_factory=dict)
 
     async def measure(self, request: gr.Request, *given: Any) -> AsyncIterator[tuple[Any, str]]:
         """Yield (answer, status) until the answer is whole."""
@@ -129,9 +132,22 @@ class ShiftTab:
             )
         yield gr.skip(), gr.skip(), ""
 
-    async def preview(self, request: gr.Request, *given: Any) -> str:
-        """Return samples before and after, as HTML."""
+    async def preview(self, request: gr.Request, *given: Any) -> Any:
+        """Return samples before and after, as HTML; nothing where others were asked for since."""
         visitor = str(request.session_hash)
+        self.wanted[visitor] = given
+        try:
+            while self.desk.workers.busy(f"{visitor} preview"):
+                await asyncio.sleep(0.1)
+            if self.wanted.get(visitor) is not given:
+                return gr.skip()
+            found = await self._preview(visitor, given)
+            return found if self.wanted.get(visitor) is given else gr.skip()
+        finally:
+            if self.wanted.get(visitor) is given:
+                del self.wanted[visitor]
+
+    async def _preview(self, visitor: str, given: Sequence[Any]) -> str:
         try:
             shift = shift_of(self.desk.visitors.path(visitor), *given)
             data = shift.shifted or shift.original
@@ -164,7 +180,7 @@ class ShiftTab:
         except Refusal as error:
             answer = pages.refusal(str(error))
         inputs[4] = gr.Slider(**level)
-        return (*inputs, answer, "")
+        return (*inputs, inputs[3], answer, "")
 
 
 def _swept(

@@ -32,9 +32,13 @@ EXAMPLES = {
 
 @dataclass(frozen=True)
 class View:
-    """The tab's components: inputs in the order that `shift_of` takes them, and outputs."""
+    """The tab's components: inputs in the order that `shift_of` takes them, and outputs.
+
+    `scaled` holds the corruption that the level's scale is for.
+    """
 
     inputs: list[Any]
+    scaled: Any
     measure: Any
     sweep: Any
     stop: Any
@@ -66,12 +70,14 @@ def build(tab: ShiftTab, page: Any) -> None:
             answer = gr.HTML(tab.prepared(bundled(OPENING)), elem_id="answer")
             figure = gr.Plot(visible=False, show_label=False, elem_id="sweep-figure")
             swept = gr.HTML(elem_id="swept")
-    view = View(inputs, measure, sweep, stop, preview, status, answer, figure, swept)
+    view = View(
+        inputs, gr.State(FIRST[0]), measure, sweep, stop, preview, status, answer, figure, swept
+    )
     _runs(tab, view)
     _choices(tab, view, uploads)
     for button, (name, level) in zip(examples, EXAMPLES.values(), strict=True):
         _example(button, tab, view, name, level)
-    page.load(tab.restore, None, [*inputs, answer, preview], **QUIET)
+    page.load(tab.restore, None, [*inputs, view.scaled, answer, preview], **QUIET)
 
 
 def _inputs() -> tuple[list[Any], list[Any]]:
@@ -103,7 +109,7 @@ def _inputs() -> tuple[list[Any], list[Any]]:
     uploads = upload_buttons("upload")
     with gr.Row():
         corruption = gr.Dropdown(
-            _corruptions(), value=FIRST[0], label="Corruption", min_width=140, elem_id="corruption"
+            _corruptions(), value=FIRST[0], label="Corruption", min_width=200, elem_id="corruption"
         )
         level = gr.Slider(**scale(*FIRST), label="Level", min_width=160, elem_id="level")
     labels = gr.Radio(
@@ -149,7 +155,7 @@ def _runs(tab: ShiftTab, view: View) -> None:
 def _choices(tab: ShiftTab, view: View, uploads: list[Any]) -> None:
     """What follows from a choice at once: the level's scale, and the preview."""
     corruption, level = view.inputs[3:5]
-    corruption.input(lambda name: gr.Slider(**scale(name)), corruption, level, **QUIET).then(
+    corruption.input(_rescale, [corruption, view.scaled], [level, view.scaled], **QUIET).then(
         tab.preview, view.inputs, view.preview, **QUIET
     )
     for changed in (level.release, view.inputs[1].input, view.inputs[2].input):
@@ -159,13 +165,18 @@ def _choices(tab: ShiftTab, view: View, uploads: list[Any]) -> None:
         taken.then(tab.preview, view.inputs, view.preview, **QUIET)
 
 
+def _rescale(name: str, scaled: str) -> Any:
+    """Return the level's scale; as it is where a dropdown tells only that it was left."""
+    return gr.skip() if name == scaled else (gr.Slider(**scale(name)), name)
+
+
 def _example(button: Any, tab: ShiftTab, view: View, name: str, level: float) -> None:
     def choose() -> tuple[Any, ...]:
         shift = bundled(f"{name}:{level:g}")
         chosen = [BUNDLED_MODEL, BUNDLED_DATA, SAME, name, gr.Slider(**scale(name, level))]
-        return (*chosen, "auto", SAMPLES, tab.prepared(shift), "")
+        return (*chosen, "auto", SAMPLES, name, tab.prepared(shift), "")
 
-    outputs = [*view.inputs[:7], view.answer, view.status]
+    outputs = [*view.inputs[:7], view.scaled, view.answer, view.status]
     button.click(choose, None, outputs, **QUIET).then(
         tab.preview, view.inputs, view.preview, **QUIET
     )

@@ -75,8 +75,9 @@ def build() -> None:
     choice = [study, measure, predictor, families]
     filtered = [words, order]
     switched = [*drawn, *listed, run, card]
-    anew = [predictor, families, *switched]
-    study.input(_on_study, [study, measure, predictor, *filtered], anew, **QUIET)
+    shown = gr.State(FIRST)
+    anew = [shown, predictor, families, *switched]
+    study.input(_on_study, [study, shown, measure, predictor, *filtered], anew, **QUIET)
     measure.input(_on_measure, [*choice, run], [predictor, *drawn], **QUIET)
     predictor.input(_figures, [*choice, run], drawn, **QUIET)
     families.input(_on_families, [*choice, *filtered], switched, **QUIET)
@@ -171,6 +172,7 @@ def _ledger(
         max_height=420,
         elem_id="studies-table",
         pinned_columns=1,
+        buttons=["copy"],  # in full screen the keyboard's focus is lost
     )
     downloads = _text(downloads_html)
     _text(text.whole(studies))
@@ -247,13 +249,21 @@ def _short(x: Any) -> Any:
     return float(f"{x:.3g}") if isinstance(x, float) else x
 
 
-def _on_study(study: str, measure: str, predictor: str, words: str, order: str) -> tuple[Any, ...]:
+def _on_study(study: str, shown: str, measure: str, predictor: str, words: str, order: str) -> Any:
+    """Return all of another study; nothing where the dropdown tells only that it was left."""
+    if study == shown:
+        return gr.skip()
+    return _anew(study, measure, predictor, words, order)
+
+
+def _anew(study: str, measure: str, predictor: str, words: str, order: str) -> tuple[Any, ...]:
     studies = data.read_studies()
     families = data.families_of(studies, study)
     known = _predictors(studies, study, measure)
     follows = predictor in ("resque_dist", "resque_task") or predictor not in dict(known).values()
     predictor = data.ours(studies, study) if follows else predictor
     return (
+        study,
         gr.update(choices=known, value=predictor),
         gr.update(choices=families, value=families),
         *_on_families(study, measure, predictor, families, words, order),
@@ -323,12 +333,13 @@ def _on_link(request: gr.Request) -> Any:
     if study not in (*studies.studies, ALL) or measure not in studies.measures:
         return gr.skip()
     predictor = asked.get("predictor", "")
-    anew = _on_study(study, measure, predictor, "", "")
+    anew = _anew(study, measure, predictor, "", "")
     if predictor in data.predictors_of(studies, study, measure):
         families = data.families_of(studies, study)
         anew = (
+            study,
             gr.update(choices=_predictors(studies, study, measure), value=predictor),
-            anew[1],
+            anew[2],
             *_on_families(study, measure, predictor, families, "", ""),
         )
     return study, measure, *anew

@@ -107,7 +107,7 @@ def plot_of(model: str | None, maps: Maps | None) -> dict[str, Any]:
     if not maps or model not in maps:
         return {"visible": False}
     found = maps[model]
-    title = f"The data as the model sees it ({found['method']}, {len(found['points'])} samples)"
+    title = f"What the model sees ({found['method']}, {len(found['points'])} samples)"
     return {"value": map_chart(found["points"], found["labels"], title), "visible": True}
 
 

@@ -40,7 +40,9 @@ def build(tab: TaskTab, page: Any) -> None:
             figure = gr.Plot(**drawn, show_label=False, elem_id="task-figure")
             gr.HTML(
                 '<p class="hint">Each point of a map is a sample; the closer two lie, the more '
-                "alike the model sees them. In numbers: RESQUE_task and neighbours, above.</p>"
+                "alike the model sees them. PCA shows the two directions in which they differ "
+                "most; UMAP keeps neighbours together, and says little of how far groups are "
+                "apart. In numbers: RESQUE_task and neighbours, above.</p>"
             )
     results = [answer, choice, maps]
     measuring = measure.click(tab.measure, inputs, [*results, status], **QUIET)

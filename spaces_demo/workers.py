@@ -129,10 +129,14 @@ class Workers:
             initargs=[max(1, (os.cpu_count() or 1) // self.count)],
         )
 
-    def warm(self, function: Callable[[], None]) -> None:
-        """Start the processes, so that the first visitor does not wait for them."""
-        for _ in range(self.count):
+    def warm(self, function: Callable[[], None], times: int) -> None:
+        """Run a function so many times before the first visitor, who then does not wait for it."""
+        for _ in range(times):
             self._pool.schedule(function)
+
+    def busy(self, visitor: str) -> bool:
+        """Say whether a run of this visitor has not ended."""
+        return any(run.visitor == visitor for run in self.line)
 
     def start(self, visitor: str, function: Callable[..., Any], *args: Any) -> Run:
         """Put a function in the line; call the run's `end` in any case.
@@ -140,7 +144,7 @@ class Workers:
         Raises:
             Refusal: where the visitor has a run underway, or the line is full.
         """
-        if any(run.visitor == visitor for run in self.line):
+        if self.busy(visitor):
             raise Refusal("A run of yours is underway: stop it, or wait until it ends.")
         if len(self.line) >= self.count + MAX_IN_LINE:
             raise Refusal(f"{MAX_IN_LINE} runs wait in line already. Please come back later.")

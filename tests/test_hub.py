@@ -135,7 +135,11 @@ def test_the_demo_is_pushed_whole_and_in_one_commit(hub, tmp_path, monkeypatch):
     assert files["app.py"] == (here / "app.py").read_bytes()
     weights = "assets/resque-demo/model/model.safetensors"
     assert files[weights] == (here / weights).read_bytes()
-    assert files["requirements.txt"] == f"resque[space]=={resque.__version__}\n".encode()
+    package, *others = files["requirements.txt"].decode().splitlines()
+    assert package == f"resque[space]=={resque.__version__}"
+    (torch,) = [x for x in others if not x.startswith("#")]
+    constraints = Path(__file__).parent.parent / "constraints" / "cpu.txt"
+    assert torch in constraints.read_text().splitlines()
 
 
 def test_a_fingerprint_published_after_the_weights_is_found(hub, tmp_path, digits):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ import jobs
 import pages
 from browser import PHONE, overflow, screenshot, serious_violations
 from cases import bundled, bundled_task, read_cases
+from keyboard import Keyboard
 
 SPACE = Path(jobs.__file__).parent
 ASSETS = SPACE / "assets"
@@ -63,7 +66,7 @@ def choose(page, field, value):
     box = page.locator(f"{field} input")
     box.fill(value)
     box.press("Enter")
-    box.blur()
+    expect(box).to_have_attribute("aria-expanded", "false")
 
 
 def measure(page):
@@ -315,3 +318,113 @@ def test_its_pictures(app, visit, tab):
     assert overflow(page) <= 0
     names = {"Shift": "space-shift", "New task": "space-task", "Does it hold?": "space-studies"}
     screenshot(page, names[tab], whole=False)
+
+
+def test_tab_leads_to_everything_in_order_and_shows_where_it_is(app, visit):
+    page = visit(app, size=PHONE)  # one column: what is further down comes later
+    keys = Keyboard(page)
+    for tab, mark in MARKS.items():
+        keys.to(page.get_by_role("tab", name=tab))
+        keys.press("Enter")
+        page.locator(mark).first.wait_for()
+        for more in (
+            page.get_by_role("button", name="Where it would be").locator("visible=true").all()
+        ):
+            keys.to(more)
+            keys.press("Enter")
+            page.get_by_label("Country").locator("visible=true").wait_for()
+        stops = keys.walk(tab)
+        assert keys.unreached(tab) == []
+        assert [x.name for x in stops if not x.seen] == []
+        tops = [x.top for x in stops]
+        assert all(low <= high + 8 for low, high in pairwise(tops))
+        assert page.locator(".options").count() == 0  # no list hangs over the fields
+    # To pass a dropdown is not to choose.
+    assert page.locator("#level input[type=number]").input_value() == "0.38"
+
+
+def test_a_shift_is_measured_by_keys_alone(app, visit):
+    page = visit(app)
+    keys = Keyboard(page)
+    corruption = page.locator("#corruption input")
+    keys.to(corruption)
+    keys.type("blur")
+    keys.press("Enter")
+    expect(page.locator("#level input[type=range]")).to_have_value("0.7")
+    expect(corruption).to_be_focused()
+    keys.to(page.locator("#level input[type=range]"))
+    keys.press("ArrowRight")
+    expect(page.locator("#preview")).to_contain_text("Below: after blur:0.8.")
+    keys.to(page.locator("#measure"))
+    keys.press("Enter")
+    report = read_cases().shifts[bundled("blur:0.8")]["report"]
+    index = pages.index(report["resque_dist"]["value"])
+    expect(page.locator("#answer figcaption b")).to_have_text(f"RESQUE index {index}")
+    expect(page.locator("#measure")).to_be_focused()
+    keys.to(page.locator("#answer ol.classes summary").first)
+    keys.press("Enter")
+    expect(page.locator("#answer ol.classes img").first).to_be_visible()
+    keys.to(page.get_by_label("Commands").locator("visible=true"))
+    keys.to(page.locator("#answer a[download]"))
+    with page.expect_download() as download:
+        keys.press("Enter")
+    assert json.loads(Path(download.value.path()).read_text())["report"] == report
+
+
+@pytest.mark.slow
+def test_a_new_task_is_ranked_by_keys_alone(app, visit):
+    page = visit(app, "/?tab=task")
+    keys = Keyboard(page)
+    keys.to(page.get_by_role("button", name="How much ink"))
+    keys.press("Enter")
+    ranking = read_cases().tasks[bundled_task("ink")]["ranking"]
+    index = pages.index(ranking["candidates"][0]["resque_task"])
+    expect(page.locator("#task-answer tbody")).to_contain_text(index)
+    models = page.locator("#task-models .token")
+    keys.to(page.get_by_role("button", name="Remove").last)
+    keys.press("Enter")
+    expect(models).to_have_count(2)
+    keys.to(page.locator("#task-models input"), "Shift+Tab")
+    keys.type("one step")
+    page.get_by_role("option", name="after one step").wait_for()
+    keys.press("ArrowDown", "Enter")
+    expect(models).to_have_count(3)
+    keys.to(page.locator("#task-measure"))
+    keys.press("Enter")
+    expect(page.locator("#task-answer .says")).to_contain_text("RESQUE_task")
+    assert document_of(page, "#task-answer") == ranking
+    keys.to(page.locator("#task-map input").nth(1))
+    before = page.locator("#task-figure .point").first.get_attribute("transform")
+    keys.press("Space")
+    drawn = page.locator("#task-figure .point").first
+    expect(drawn).not_to_have_attribute("transform", before)
+
+
+@pytest.mark.slow
+def test_runs_are_looked_at_by_keys_alone(app, visit):
+    page = visit(app, "/?tab=holds")
+    keys = Keyboard(page)
+    page.locator(MARKS["Does it hold?"]).wait_for()
+    keys.to(page.get_by_label("brightness"))
+    keys.press("Space")
+    page.get_by_text("140 of 160 runs shown.").wait_for()
+    keys.to(page.get_by_label("Study", exact=True), "Shift+Tab")
+    keys.press("Tab")  # leaves the study as it is, and the families with it
+    keys.to(page.locator("#studies-run input"))
+    keys.press("ArrowDown", "Enter")
+    page.locator(".studies-run h4", has_text="run fashion 1").wait_for()
+    page.get_by_text("140 of 160 runs shown.").wait_for()
+    keys.to(page.locator("#studies-words textarea"))
+    keys.type("salt missed")
+    page.get_by_text("Download the 2 rows as CSV").wait_for()
+    keys.to(page.locator("#studies-table [role=gridcell]").first)
+    keys.press("ArrowDown", "Enter")
+    last = page.locator(".studies-run h4")
+    with page.expect_download() as download:
+        keys.to(page.get_by_text("Download the 2 rows as CSV"))
+        keys.press("Enter")
+    with open(download.value.path(), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    expect(last).to_contain_text(f"run {rows[1]['run']}")
+    keys.press("Tab")
+    expect(page.locator("a[download='resque-studies.jsonl.gz']")).to_be_focused()

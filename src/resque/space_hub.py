@@ -45,7 +45,8 @@ def push_metric(target: Target) -> str:
 def push_demo(target: Target) -> str:
     """Write the demo to a Space, in one commit; the Space is made if missing.
 
-    The Space runs this version of the package: its requirements name it.
+    The Space runs this version of the package, and the PyTorch that the demo is tested with: its
+    requirements name both.
 
     Args:
         target: the Space.
@@ -94,8 +95,8 @@ def _push(target: Target, folder: Path, files: Mapping[str, bytes], what: str) -
 def pin(requirements: str, version: str) -> str:
     r"""Return a requirements file with resque's version named.
 
-    >>> pin("resque[space]\nevaluate>=0.4.6\n", "1.2.0")
-    'resque[space]==1.2.0\nevaluate>=0.4.6\n'
+    >>> pin("resque[space]\n# on a CPU\ntorch==2.13.0\n", "1.2.0")
+    'resque[space]==1.2.0\n# on a CPU\ntorch==2.13.0\n'
     """
     names = ("resque", "resque[space]")
     lines = (f"{x}=={version}" if x in names else x for x in requirements.splitlines())
