@@ -64,7 +64,8 @@ def test_a_trained_model_comes_before_a_random_one(digits, random_model):
     assert document["candidates"][0]["knn"] == first.scores["knn"].value
     assert document["candidates"][0]["error"] is None
     assert document["candidates"][2]["logme"] is None
-    assert "Take model: it has the best mean_rank 1, random has 2." in str(found)
+    said = "mean_rank 1 (mean rank by hscore, knn and resque_task), random has 2."
+    assert f"Take model: it has the best {said}" in found.sentences()
 
 
 def test_scores_are_those_of_the_layers_arrays(digits):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resque.documents import plain
-from resque.rank_scores import SCORES, Estimate, difference, estimate_of
+from resque.rank_scores import MEAN_RANK, SCORES, Estimate, difference, estimate_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -222,6 +222,8 @@ class Ranking:
         if best is None:
             return ["No candidate could be measured, so that none is recommended."]
         value = f"{self.sort_by} {best.scores[self.sort_by].value:.4g}"
+        if self.sort_by == MEAN_RANK:
+            value += f" ({SCORES[MEAN_RANK].what})"
         if len(self.done) == 1:
             return [f"{self.labels[best.model]} is the only candidate that was measured ({value})."]
         if self.ranks.count(1) > 1:
