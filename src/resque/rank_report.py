@@ -96,7 +96,8 @@ def _sizes(x: RankedModel) -> list[str]:
     if seen is None:
         return ["–"] * len(SIZES)
     speed = f"{seen.samples / seen.seconds:,.0f}" if seen.seconds else "–"
-    return [f"{seen.parameters / 1e6:,.1f}M", speed, f"{seen.peak_memory_mb:,.0f}"]
+    unit, by = ("M", 1e6) if seen.parameters >= 1e5 else ("k", 1e3)
+    return [f"{seen.parameters / by:,.1f}{unit}", speed, f"{seen.peak_memory_mb:,.0f}"]
 
 
 def _costs(x: RankedModel) -> list[str]:
