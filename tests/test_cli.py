@@ -186,7 +186,7 @@ def test_public_names_stay_what_they_are():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", ["", "1", "2"])
 def test_leaving_keeps_the_code_the_output_and_what_is_to_be_done_at_the_end(processes):
     script = "import atexit; from resque.cli import leave; atexit.register(print, 'last'); leave(3)"
     done = subprocess.run(

@@ -22,7 +22,7 @@ def leave(code: int) -> NoReturn:
     it needs the interpreter, and where that is ending already, the process aborts
     (pytorch/pytorch, pull request 179291).
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if os.environ.get("WORLD_SIZE", "") not in ("", "1"):
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
