@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -14,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from resque.errors import ResqueError, first_line
-from resque.hub import Target, check_repo_id, explained, limit_requests, open_api, try_again
+from resque.hub import (
+    TRIES,
+    Target,
+    check_repo_id,
+    explained,
+    limit_requests,
+    open_api,
+    try_again,
+)
 from resque.hub import push as push_files
 from resque.ledger import Entry, read_ledger, write_ledger
 from resque.ledger_columns import COLUMNS, row_of
@@ -173,25 +182,29 @@ def pull(
         UsageError: where the id is none.
         ResqueError: where there is no such data set, or the Hub cannot be reached.
     """
-    from huggingface_hub import snapshot_download
-
     check_repo_id(repo_id)
     limit_requests()
     with explained("data set", repo_id):
-        folder = try_again(
-            lambda: snapshot_download(
-                repo_id,
-                repo_type="dataset",
-                revision=revision,
-                token=token,
-                allow_patterns=[SHARDS],
-            )
-        )
+        folder = try_again(lambda: _download(repo_id, revision, token))
     found: dict[str, Entry] = {}
     for path in sorted(Path(folder).glob(SHARDS)):
         for entry in _read_shard(path):
             found.setdefault(entry.key, entry)
     return tuple(found.values())
+
+
+def _download(repo_id: str, revision: str | None, token: str | None) -> str:
+    """Return the folder of a branch's shards."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    where: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "token": token}
+    for _ in range(TRIES - 1):
+        # Somebody may push in between: older releases of huggingface_hub list the files of a branch
+        # and take them from the commit that it was at before.
+        with contextlib.suppress(EntryNotFoundError):
+            return str(snapshot_download(repo_id, allow_patterns=[SHARDS], **where))
+    return str(snapshot_download(repo_id, allow_patterns=[SHARDS], **where))
 
 
 def write_pulled(entries: Iterable[Entry], output: Path) -> None:
