@@ -166,6 +166,7 @@ def test_a_stream_gives_what_a_folder_gives(hub, digits, tmp_path):
     assert not list(tmp_path.rglob("*.arrow"))
 
 
+@pytest.mark.slow
 def test_publishing_where_nothing_listens(hub, tmp_path, digits):
     model, data = digits
     done = call(

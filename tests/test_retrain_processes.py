@@ -107,6 +107,7 @@ def assert_gone(processes):
     assert not alive
 
 
+@pytest.mark.slow
 def test_sigterm_saves_on_the_same_step(digits, tmp_path):
     out, options = tmp_path / "out", ["--epochs", "400", "--checkpoint-every", "3"]
     process = start(command(digits, out, *options, "--learning-rate", "1e-6"))
