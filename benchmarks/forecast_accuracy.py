@@ -152,7 +152,8 @@ def main() -> None:
     for paths in groups:
         name = "all" if len(paths) > 1 else paths[0].parent.name
         try:
-            found = evaluate_forecasts(read_ledger(paths))
+            ledger = read_ledger(paths)
+            found = evaluate_forecasts(ledger)
         except UsageError as error:
             document[name] = str(error)
             continue
@@ -160,7 +161,7 @@ def main() -> None:
         table.add_row(*row(name, "yes", found.labelled))
         table.add_row(*row(name, "no", found.unlabelled))
         if name == "all":
-            document["without labels over with labels"] = told = without_labels(read_ledger(paths))
+            document["without labels over with labels"] = told = without_labels(ledger)
             low, high = told["interval"]
             console.print(
                 f"all, without labels over with: {told['ratio']:.2f} [{low:.2f}, {high:.2f}]"

@@ -14,6 +14,7 @@ from resque.outcomes import MEASURES
 from resque.predictors import PREDICTORS
 from resque.study_analysis import Analysis, observe, values, with_cost
 from resque.study_words import energy_kind
+from resque.units import ENERGY, fitting_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,8 +79,7 @@ def _unit(measure: str, costs: Sequence[float]) -> tuple[str, float]:
     """Return the unit to draw a measure in, and what to multiply its values with."""
     if measure != "energy_kwh" or not costs:
         return MEASURES[measure].unit, 1.0
-    units = (("kWh", 1.0), ("Wh", 1e3), ("mWh", 1e6))
-    return next(((unit, by) for unit, by in units if max(costs) * by >= 1), units[-1])
+    return fitting_unit(max(costs), ENERGY)
 
 
 def _times(point: Point, factor: float) -> Point:

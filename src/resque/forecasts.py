@@ -12,6 +12,7 @@ from resque.documents import plain
 from resque.errors import UsageError
 from resque.records import Measured, Probe
 from resque.sums import Floats
+from resque.units import CARBON, ENERGY, fitting_unit
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,8 @@ class Forecast(EpochForecast):
     def _words(self) -> list[str]:
         words = [
             *super()._words(),
-            _in_words(self.energy_kwh, "kWh", "Wh", "mWh"),
-            _in_words(self.co2eq_kg, "kg CO2eq", "g CO2eq", "mg CO2eq"),
+            _in_words(self.energy_kwh, *ENERGY),
+            _in_words(self.co2eq_kg, *CARBON),
             _in_words(self.seconds, "s"),
         ]
         return words if self.price is None else [*words, "price " + _in_words(self.price)]
@@ -159,12 +160,10 @@ def _in_words(found: Predicted, *units: str) -> str:
     >>> _in_words(Predicted(3.3e-7, (0.0, 4.3e-5)), "kWh", "Wh", "mWh")
     '0.33 mWh (0 to 43)'
     """
-    sizes = [1000**i for i in range(max(len(units), 1))]
-    size = next((x for x in sizes if (found.value or found.interval[1]) * x >= 0.01), sizes[-1])
-    numbers = (x * size for x in (found.value, *found.interval))
+    unit, factor = fitting_unit(found.value or found.interval[1], units or ("",), 0.01)
+    numbers = (x * factor for x in (found.value, *found.interval))
     value, low, high = (f"{x:,.0f}" if x >= 100 else f"{x:.2g}" for x in numbers)
-    unit = f" {units[sizes.index(size)]}" if units else ""
-    return f"{value}{unit} ({low} to {high})"
+    return f"{value}{unit and ' '}{unit} ({low} to {high})"
 
 
 def predicted_of(value: float, draws: Floats, level: float) -> Predicted:

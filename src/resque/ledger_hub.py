@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -199,12 +199,13 @@ def _download(repo_id: str, revision: str | None, token: str | None) -> str:
     from huggingface_hub.errors import EntryNotFoundError
 
     where: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "token": token}
+    download = partial(snapshot_download, repo_id, allow_patterns=[SHARDS], **where)
     for _ in range(TRIES - 1):
         # Somebody may push in between: older releases of huggingface_hub list the files of a branch
         # and take them from the commit that it was at before.
         with contextlib.suppress(EntryNotFoundError):
-            return str(snapshot_download(repo_id, allow_patterns=[SHARDS], **where))
-    return str(snapshot_download(repo_id, allow_patterns=[SHARDS], **where))
+            return str(download())
+    return str(download())
 
 
 def write_pulled(entries: Iterable[Entry], output: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from resque.documents import plain
 from resque.rank_scores import MEAN_RANK, SCORES, Estimate, difference, estimate_of
+from resque.units import ENERGY, fitting_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -202,7 +203,7 @@ class Ranking:
         """Return the unit to tell a cost in, and what to multiply it with."""
         if not (self.done and all(map(_has_forecast, self.done))):
             return "s per 1,000 samples", 1.0
-        return ("kWh", 1.0) if cost >= 1 else ("Wh", 1e3) if cost >= 1e-3 else ("mWh", 1e6)
+        return fitting_unit(cost, ENERGY)
 
     @cached_property
     def recommended(self) -> RankedModel | None:

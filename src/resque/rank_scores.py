@@ -52,6 +52,8 @@ class Kind:
     of_numbers: bool = False
 
 
+MEAN_RANK = "mean_rank"  # among the candidates: `with_mean_ranks` makes it
+MEAN_OF = ("hscore", "knn", "resque_task")
 SCORES = {
     "hscore": Kind("regularized H-score", True, True),
     "logme": Kind("log evidence of a linear model, nats per sample", True, True, False, True),
@@ -61,10 +63,8 @@ SCORES = {
         "negative conditional entropy given the model's own classes, nats", True, True, True
     ),
     "resque_task": Kind("1 − adjusted Rand index of k-means clusters", False, False),
-    "mean_rank": Kind("mean rank by hscore, knn and resque_task", False, False),
+    MEAN_RANK: Kind("mean rank by hscore, knn and resque_task", False, False),
 }
-MEAN_RANK = "mean_rank"  # among the candidates: `with_mean_ranks` makes it
-MEAN_OF = ("hscore", "knn", "resque_task")
 
 
 @dataclass(frozen=True)
