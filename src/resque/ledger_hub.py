@@ -196,14 +196,14 @@ def pull(
 def _download(repo_id: str, revision: str | None, token: str | None) -> str:
     """Return the folder of a branch's shards."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
     where: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "token": token}
     download = partial(snapshot_download, repo_id, allow_patterns=[SHARDS], **where)
     for _ in range(TRIES - 1):
         # Somebody may push in between: older releases of huggingface_hub list the files of a branch
         # and take them from the commit that it was at before.
-        with contextlib.suppress(EntryNotFoundError):
+        with contextlib.suppress(RemoteEntryNotFoundError):
             return str(download())
     return str(download())
 
