@@ -16,7 +16,7 @@ from cases import DATA, MODELS
 from hub_names import check_names
 from limits import MAX_UPLOAD_BYTES
 from visitors import YOUR_FILES, Visitors
-from workers import Refusal, Workers
+from workers import Refusal, Stopped, Turn, Workers
 
 BUNDLED = (*MODELS, DATA)
 FOLDER_MARK = "--in--"  # page.html writes it into the names of a folder's files
@@ -34,19 +34,25 @@ class Desk:
     workers: Workers
     visitors: Visitors
 
+    def stop(self, request: gr.Request) -> None:
+        """End what a visitor has underway; it tells that by itself."""
+        if turn := self.workers.turns.get(str(request.session_hash)):
+            turn.stop()
+
     async def checked(
-        self, visitor: str, models: Sequence[str], data: Sequence[str]
+        self, turn: Turn, visitor: str, models: Sequence[str], data: Sequence[str]
     ) -> AsyncIterator[str]:
         """Look up on the Hub what is not ours or the visitor's; yield what it is at.
 
         Raises:
             Refusal: for what this page does not run.
+            Stopped: where the visitor stopped it.
         """
         ours = (*BUNDLED, self.visitors.path(visitor))
         asked = tuple(x for x in models if x not in ours), tuple(x for x in data if x not in ours)
         if not any(asked):
             return
-        run = self.workers.start(visitor, check_names, *asked)
+        run = turn.start(check_names, *asked)
         async for text in run.progress("Looking at the Hub"):
             yield text
         run.result()
@@ -62,17 +68,29 @@ class Desk:
             named = [(x.name.replace(FOLDER_MARK, "/", 1), x) for x in files]
             if sum(x.stat().st_size for x in files) > MAX_UPLOAD_BYTES:
                 raise Refusal(f"These are more than {MAX_UPLOAD_BYTES / 1e6:.0f} MB.")
-            folder = self.visitors.fresh_folder(visitor)
-            run = self.workers.start(visitor, jobs.take, named, folder)
-            async for text in run.progress("Reading your files"):
-                yield gr.skip(), status(text)
-            yield YOUR_FILES, status(_described(run.result()))
+            with self.workers.turn(visitor) as turn:
+                async for found in self._read(turn, visitor, named):
+                    yield found
         except Refusal as error:
-            self.visitors.forget(visitor)
             yield gr.skip(), pages.refusal(str(error))
+        except Stopped as stop:
+            yield gr.skip(), status(str(stop))
         finally:
             for file in files:
                 shutil.rmtree(file.parent, ignore_errors=True)
+
+    async def _read(
+        self, turn: Turn, visitor: str, named: list[tuple[str, Path]]
+    ) -> AsyncIterator[tuple[Any, str]]:
+        run = turn.start(jobs.take, named, self.visitors.fresh_folder(visitor))
+        try:
+            async for text in run.progress("Reading your files"):
+                yield gr.skip(), status(text)
+            upload = run.result()
+        except (Refusal, Stopped):
+            self.visitors.forget(visitor)
+            raise
+        yield YOUR_FILES, status(_described(upload))
 
 
 def chosen_tab(request: gr.Request) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from desk import Desk, status
 from jobs import Shift
 from shift_inputs import inputs_of, query_of, shift_of
 from shift_page import estimate_command, shift_page
-from workers import Refusal
+from workers import Refusal, Stopped, Turn
 
 SWEEP = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the chosen level, where nothing is prepared
 
@@ -45,10 +44,13 @@ class ShiftTab:
             if shift in self.cases.shifts:
                 yield self.prepared(shift), ""
                 return
-            async for answer, text in self._run(visitor, shift):
-                yield answer, status(text)
+            with self.desk.workers.turn(visitor) as turn:
+                async for answer, text in self._run(turn, visitor, shift):
+                    yield answer, status(text)
         except Refusal as error:
             yield pages.refusal(self.desk.visitors.public(visitor, str(error))), ""
+        except Stopped as stop:
+            yield gr.skip(), status(str(stop))
 
     def prepared(self, shift: Shift) -> str:
         """Return the answer of a prepared case."""
@@ -62,15 +64,15 @@ class ShiftTab:
             link=query_of(shift),
         )
 
-    async def _run(self, visitor: str, shift: Shift) -> AsyncIterator[tuple[Any, str]]:
-        async for text in self.desk.checked(visitor, [shift.model], _data_of(shift)):
+    async def _run(self, turn: Turn, visitor: str, shift: Shift) -> AsyncIterator[tuple[Any, str]]:
+        async for text in self.desk.checked(turn, visitor, [shift.model], _data_of(shift)):
             yield gr.skip(), text
-        run = self.desk.workers.start(visitor, jobs.estimate, shift)
+        run = turn.start(jobs.estimate, shift)
         async for text in run.progress("Measuring the index"):
             yield gr.skip(), text
         report, samples = run.result(), self.cases.samples_of(shift.corruption)
         if (shift.shifted or shift.original) != DATA:
-            run = self.desk.workers.start(visitor, jobs.samples, shift)
+            run = turn.start(jobs.samples, shift)
             async for text in run.progress("Choosing samples to show"):
                 yield gr.skip(), text
             samples = run.result()
@@ -90,13 +92,15 @@ class ShiftTab:
             yield page(None, "A forecast needs the original data itself, not its fingerprint."), ""
             return
         yield page(None, "Being forecast…"), "Forecasting the cost…"
-        run = self.desk.workers.start(visitor, jobs.forecast, shift)
-        async for text in run.progress("Forecasting the cost"):
-            yield gr.skip(), text
         try:
+            run = turn.start(jobs.forecast, shift)
+            async for text in run.progress("Forecasting the cost"):
+                yield gr.skip(), text
             yield page(run.result(), ""), ""
         except Refusal as error:
             yield page(None, f"No forecast: {error}"), ""
+        except Stopped as stop:
+            yield page(None, "No forecast: it was stopped."), str(stop)
 
     async def sweep(self, request: gr.Request, *given: Any) -> AsyncIterator[tuple[Any, str, str]]:
         """Yield (figure, its text, status): the index at several levels of the corruption."""
@@ -108,19 +112,24 @@ class ShiftTab:
             if shift in self.cases.shifts:
                 yield *_swept(shift, self.cases.sweep(shift), self.cases.made), ""
                 return
-            async for found in self._levels(visitor, shift):
-                yield found
+            with self.desk.workers.turn(visitor) as turn:
+                async for found in self._levels(turn, visitor, shift):
+                    yield found
         except Refusal as error:
             yield None, pages.refusal(self.desk.visitors.public(visitor, str(error))), ""
+        except Stopped as stop:
+            yield gr.skip(), gr.skip(), status(str(stop))
 
-    async def _levels(self, visitor: str, shift: Shift) -> AsyncIterator[tuple[Any, str, str]]:
-        async for text in self.desk.checked(visitor, [shift.model], _data_of(shift)):
+    async def _levels(
+        self, turn: Turn, visitor: str, shift: Shift
+    ) -> AsyncIterator[tuple[Any, str, str]]:
+        async for text in self.desk.checked(turn, visitor, [shift.model], _data_of(shift)):
             yield gr.skip(), gr.skip(), status(text)
         top = shift.corruption.partition(":")[2]
         found = []
         for number, share in enumerate(SWEEP, start=1):
             level = float(f"{share * float(top):.3g}")
-            run = self.desk.workers.start(visitor, jobs.estimate, shift.at(f"{level:g}"))
+            run = turn.start(jobs.estimate, shift.at(f"{level:g}"))
             async for text in run.progress(f"Level {number} of {len(SWEEP)}"):
                 yield gr.skip(), gr.skip(), status(text)
             found.append((level, run.result()["resque_dist"]))
@@ -137,8 +146,8 @@ class ShiftTab:
         visitor = str(request.session_hash)
         self.wanted[visitor] = given
         try:
-            while self.desk.workers.busy(f"{visitor} preview"):
-                await asyncio.sleep(0.1)
+            while turn := self.desk.workers.turns.get(f"{visitor} preview"):
+                await turn.ended.wait()
             if self.wanted.get(visitor) is not given:
                 return gr.skip()
             found = await self._preview(visitor, given)
@@ -153,10 +162,11 @@ class ShiftTab:
             data = shift.shifted or shift.original
             if data not in (DATA, self.desk.visitors.path(visitor)):
                 return ""  # of the Hub's data only what is measured is fetched
-            run = self.desk.workers.start(f"{visitor} preview", jobs.samples, shift)
-            async for _ in run.progress(""):
-                pass
-            return self.samples(run.result(), shift.corruption)
+            with self.desk.workers.turn(f"{visitor} preview") as turn:
+                run = turn.start(jobs.samples, shift)
+                async for _ in run.progress(""):
+                    pass
+                return self.samples(run.result(), shift.corruption)
         except Refusal as error:
             return pages.refusal(self.desk.visitors.public(visitor, str(error)))
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-import pages
 from cases import FIRST, OPENING, SAMPLES, bundled
 from controls import QUIET, machine_controls, upload_buttons
 from limits import MAX_SAMPLES, MIN_SAMPLES
@@ -141,13 +140,7 @@ def _runs(tab: ShiftTab, view: View) -> None:
     sweeping = view.sweep.click(
         tab.sweep, view.inputs, [view.figure, view.swept, view.status], **QUIET
     )
-    view.stop.click(
-        lambda: pages.render("status.html", text="Stopped."),
-        None,
-        view.status,
-        cancels=[measuring, sweeping],
-        **QUIET,
-    )
+    view.stop.click(tab.desk.stop, None, None, queue=False, **QUIET)
     for event in (measuring, sweeping):
         event.then(None, None, None, js="() => window.resqueShowLink('#answer')")
 

@@ -16,7 +16,7 @@ from desk import Desk, status
 from jobs import Task
 from task_inputs import inputs_of, query_of, task_of
 from task_page import short_name, task_page
-from workers import Refusal
+from workers import Refusal, Stopped, Turn
 
 Maps = dict[str, dict[str, Any]]  # by model
 
@@ -43,11 +43,14 @@ class TaskTab:
             if task in self.cases.tasks:
                 yield *self.prepared(task), ""
                 return
-            async for found in self._run(visitor, task):
-                yield found
+            with self.desk.workers.turn(visitor) as turn:
+                async for found in self._run(turn, visitor, task):
+                    yield found
         except Refusal as error:
             said = pages.refusal(self.desk.visitors.public(visitor, str(error)))
             yield said, gr.skip(), gr.skip(), ""
+        except Stopped as stop:
+            yield gr.skip(), gr.skip(), gr.skip(), status(str(stop))
 
     def page(self, task: Task) -> str:
         """Return the answer of a prepared case."""
@@ -59,11 +62,13 @@ class TaskTab:
         maps = self.cases.tasks[task]["maps"]
         return self.page(task), _choice(maps), maps
 
-    async def _run(self, visitor: str, task: Task) -> AsyncIterator[tuple[Any, Any, Any, str]]:
+    async def _run(
+        self, turn: Turn, visitor: str, task: Task
+    ) -> AsyncIterator[tuple[Any, Any, Any, str]]:
         kept = gr.skip(), gr.skip(), gr.skip()
-        async for text in self.desk.checked(visitor, task.models, [task.dataset]):
+        async for text in self.desk.checked(turn, visitor, task.models, [task.dataset]):
             yield *kept, status(text)
-        run = self.desk.workers.start(visitor, jobs.rank, task)
+        run = turn.start(jobs.rank, task)
         async for text in run.progress(f"Measuring {len(task.models)} models"):
             yield *kept, status(text)
         ranking = run.result()
@@ -76,7 +81,7 @@ class TaskTab:
         maps: Maps = {}
         yield page, gr.skip(), gr.skip(), status("Drawing the maps…")
         for model in [x["model"] for x in ranking["candidates"] if not x["error"]]:
-            run = self.desk.workers.start(visitor, jobs.embed, model, task)
+            run = turn.start(jobs.embed, model, task)
             async for text in run.progress(f"Drawing the map of {short_name(model)}"):
                 yield page, gr.skip(), gr.skip(), status(text)
             maps[model] = run.result()

@@ -6,7 +6,6 @@ from typing import Any
 
 import gradio as gr
 
-import pages
 from cases import SAMPLES, TARGET_ACCURACY, TASKS, bundled_task
 from controls import QUIET, machine_controls, upload_buttons
 from limits import MAX_SAMPLES, MIN_SAMPLES
@@ -47,13 +46,7 @@ def build(tab: TaskTab, page: Any) -> None:
     results = [answer, choice, maps]
     measuring = measure.click(tab.measure, inputs, [*results, status], **QUIET)
     measuring.then(None, None, None, js="() => window.resqueShowLink('#task-answer')")
-    stop.click(
-        lambda: pages.render("status.html", text="Stopped."),
-        None,
-        status,
-        cancels=[measuring],
-        **QUIET,
-    )
+    stop.click(tab.desk.stop, None, None, queue=False, **QUIET)
     for button, name in zip(examples, DATASETS, strict=True):
         button.click(lambda name=name: _example(tab, name), None, [*inputs[:5], *results], **QUIET)
     choice.change(draw, [choice, maps], figure, **QUIET)

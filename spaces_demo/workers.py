@@ -6,8 +6,9 @@ import asyncio
 import multiprocessing
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,22 @@ class Refusal(Exception):
     """Why there is no answer: a sentence for the visitor."""
 
 
+class Stopped(Exception):
+    """The visitor stopped what was underway."""
+
+    def __str__(self) -> str:
+        return "Stopped."
+
+
 @dataclass(eq=False)
 class Run:
     """A function that a worker runs, or that waits for one.
 
     Attributes:
-        visitor: whose it is.
         usual_seconds: that the last such run took; None where there was none.
         started: time.monotonic() when a worker took it; None while it waits.
     """
 
-    visitor: str
     usual_seconds: float | None
     _name: str
     _future: Future[Any]
@@ -79,11 +85,14 @@ class Run:
 
         Raises:
             Refusal: where it failed or took too long.
+            Stopped: where it was stopped.
         """
-        if self.started is not None:
+        if self.started is not None and not self._future.cancelled():
             self._workers.seconds[self._name] = time.monotonic() - self.started
         try:
             return self._future.result()
+        except CancelledError:
+            raise Stopped() from None
         except TimeoutError:
             raise Refusal(
                 f"This took longer than {MAX_SECONDS} s, the limit of this page. Take fewer "
@@ -105,8 +114,40 @@ class Run:
 
 
 @dataclass(eq=False)
+class Turn:
+    """Runs of one visitor, one after the other, until they are done or stopped.
+
+    Attributes:
+        ended: set once nothing of it runs.
+    """
+
+    _workers: Workers
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _run: Run | None = None
+    _stopped: bool = False
+
+    def start(self, function: Callable[..., Any], *args: Any) -> Run:
+        """Put a function in the line; `progress` of the run ends it in any case.
+
+        Raises:
+            Refusal: where the line is full.
+            Stopped: where the turn was stopped.
+        """
+        if self._stopped:
+            raise Stopped()
+        self._run = self._workers.start(function, *args)
+        return self._run
+
+    def stop(self) -> None:
+        """End what runs, and start nothing more."""
+        self._stopped = True
+        if self._run is not None:
+            self._run.end()
+
+
+@dataclass(eq=False)
 class Workers:
-    """Processes that run functions, first come, first served; one run at a time for a visitor.
+    """Processes that run functions, first come, first served; one turn at a time for a visitor.
 
     They run in the folder of the bundled data, so that its names are those that `resque demo`
     leaves behind.
@@ -114,11 +155,13 @@ class Workers:
     Attributes:
         count: of processes.
         line: runs that have not ended, in order.
+        turns: that have not ended, by visitor.
         seconds: that the last run of each function took.
     """
 
     count: int
     line: list[Run] = field(default_factory=list)
+    turns: dict[str, Turn] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -134,23 +177,34 @@ class Workers:
         for _ in range(times):
             self._pool.schedule(function)
 
-    def busy(self, visitor: str) -> bool:
-        """Say whether a run of this visitor has not ended."""
-        return any(run.visitor == visitor for run in self.line)
-
-    def start(self, visitor: str, function: Callable[..., Any], *args: Any) -> Run:
-        """Put a function in the line; call the run's `end` in any case.
+    @contextmanager
+    def turn(self, visitor: str) -> Iterator[Turn]:
+        """Let a visitor start runs; whoever leaves the turn ends them.
 
         Raises:
-            Refusal: where the visitor has a run underway, or the line is full.
+            Refusal: where a turn of this visitor has not ended.
         """
-        if self.busy(visitor):
+        if visitor in self.turns:
             raise Refusal("A run of yours is underway: stop it, or wait until it ends.")
+        turn = self.turns[visitor] = Turn(self)
+        try:
+            yield turn
+        finally:
+            turn.stop()
+            del self.turns[visitor]
+            turn.ended.set()
+
+    def start(self, function: Callable[..., Any], *args: Any) -> Run:
+        """Put a function in the line.
+
+        Raises:
+            Refusal: where the line is full.
+        """
         if len(self.line) >= self.count + MAX_IN_LINE:
             raise Refusal(f"{MAX_IN_LINE} runs wait in line already. Please come back later.")
         name = function.__name__
         future = self._pool.schedule(function, args=args, timeout=MAX_SECONDS)
-        run = Run(visitor, self.seconds.get(name), name, future, self)
+        run = Run(self.seconds.get(name), name, future, self)
         self.line.append(run)
         return run
 

@@ -195,6 +195,8 @@ class Visit:
         page.goto(app.url + path + theme)
         if page.evaluate("'gradio_config' in window"):
             page.locator(".gradio-container main .block").first.wait_for(state="attached")
+            # Components come one by one, and take the focus away, until this is gone.
+            page.get_by_text("Loading...", exact=True).wait_for(state="detached")
         return page
 
     def allow(self, pattern: str) -> None:

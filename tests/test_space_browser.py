@@ -154,12 +154,13 @@ def test_prepared_examples_and_the_sweep(app, visit):
 
 
 def test_stopping_frees_the_worker(app, visit):
-    page = visit(app, "/?tab=shift&model=resque-demo/model&corruption=blur:1.6&samples=150")
+    page = visit(app, "/?tab=shift&model=resque-demo/model&corruption=blur:1.6&samples=1000")
     expect(page.locator("#answer")).to_contain_text("press Measure")
     page.locator("#sweep").click()
     expect(page.locator("#status")).to_contain_text("Level")
     page.locator("#stop").click()
-    expect(page.locator("#status")).to_have_text("Stopped.")
+    expect(page.locator("#status .status")).to_have_text("Stopped.")
+    assert "Error" not in page.locator("#status").inner_text()
     measure(page)  # a visitor has one run at a time: the last one is gone
     expect(page.locator("#answer figcaption b")).to_be_visible()
 
