@@ -15,6 +15,7 @@ import resque
 from hub_repositories import Account
 from hub_server import inside, serve
 from resque import cli, estimate, fingerprint
+from resque.metric_install import metric_source
 from resque.space_hub import demo_folder
 
 RUN = [sys.executable, "-c", "from resque.cli import main; main()"]
@@ -32,6 +33,12 @@ def hub(digits):
         hub.accounts["hf_other"] = Account("stranger")
         hub.repository("models/org/gated").gated = True
         yield hub
+
+
+def whole(folder):
+    """Return the names of a folder's files, without what Python leaves behind."""
+    files = {str(x.relative_to(folder)) for x in folder.rglob("*") if x.is_file()}
+    return {x for x in files if "__pycache__" not in x}
 
 
 def call(hub, tmp_path, *arguments, **extra):
@@ -105,7 +112,7 @@ def test_the_metric_pushed_and_loaded_then_offline(hub, tmp_path, monkeypatch):
         assert cli.run(["metric", "push", "org/other"]) == 2
     files = hub.files("spaces/org/resque")
     assert files["requirements.txt"].startswith(f"resque=={resque.__version__}\n".encode())
-    assert {"resque.py", "app.py", "README.md"} <= set(files)
+    assert set(files) - {".gitattributes"} == whole(metric_source().parent)
     code = (
         "import evaluate, numpy as np\n"
         "metric = evaluate.load('org/resque', 'task')\n"
@@ -130,8 +137,7 @@ def test_the_demo_is_pushed_whole_and_in_one_commit(hub, tmp_path, monkeypatch):
     files = hub.files("spaces/org/demo")
     assert b"sdk: gradio" in files["README.md"]
     here = demo_folder()
-    wanted = {str(x.relative_to(here)) for x in here.rglob("*") if x.is_file()}
-    assert set(files) - {".gitattributes"} == {x for x in wanted if "__pycache__" not in x}
+    assert set(files) - {".gitattributes"} == whole(here)
     assert files["app.py"] == (here / "app.py").read_bytes()
     weights = "assets/resque-demo/model/model.safetensors"
     assert files[weights] == (here / weights).read_bytes()

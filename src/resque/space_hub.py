@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 from resque.errors import UsageError
 from resque.hub import Target, push
 from resque.metric_install import metric_source
 
-METRIC_FILES = ("resque.py", "app.py", "README.md")
 PACKAGED = Path(__file__).parent / "_space"  # in an installed wheel
 CHECKOUT = Path(__file__).parents[2] / "spaces_demo"
 LEFT_OUT = ("__pycache__", ".gradio")
@@ -37,9 +35,7 @@ def push_metric(target: Target) -> str:
             f"the Space is {target.repo_id!r}; expected ORG/resque: evaluate looks for a script "
             "of the Space's own name"
         )
-    folder = metric_source().parent
-    files = {name: (folder / name).read_bytes() for name in METRIC_FILES}
-    return _push(target, folder, files, "the metric")
+    return _push(target, metric_source().parent, "the metric")
 
 
 def push_demo(target: Target) -> str:
@@ -59,15 +55,9 @@ def push_demo(target: Target) -> str:
         FileNotFoundError: where the package came without the demo.
         ResqueError: where the Hub cannot be reached or refuses; nothing is written then.
     """
-    folder = demo_folder()
-    files = {
-        str(path.relative_to(folder).as_posix()): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not set(LEFT_OUT) & set(path.parts)
-    }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*commit a data file.*")  # the bundled digits are meant
-        return _push(target, folder, files, "the demo")
+        return _push(target, demo_folder(), "the demo")
 
 
 def demo_folder() -> Path:
@@ -84,9 +74,14 @@ def demo_folder() -> Path:
     )
 
 
-def _push(target: Target, folder: Path, files: Mapping[str, bytes], what: str) -> str:
+def _push(target: Target, folder: Path, what: str) -> str:
     from resque import __version__
 
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not set(LEFT_OUT) & set(path.parts)
+    }
     requirements = (folder / "requirements.txt").read_text(encoding="utf-8")
     pinned = {"requirements.txt": pin(requirements, __version__).encode()}
     return push(target, {**files, **pinned}, f"Publish {what} of resque {__version__}")
