@@ -225,7 +225,7 @@ def test_what_is_done_is_not_done_again(digits, small, tmp_path):
 
 
 def test_a_failed_cell_is_recorded_and_tried_again_when_asked(digits, tmp_path):
-    broken = config(digits, seeds="[0]").replace('"test[:60]"', '"nowhere"')
+    broken = config(digits, seeds="[0]").replace("layers: all", "layers: nowhere")
     study = parse_study(broken)
     assert run(plan(study, tmp_path), device="cpu", progress=False) == 3
     entries = read_ledger([tmp_path]).entries

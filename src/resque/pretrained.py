@@ -67,6 +67,31 @@ def load_module(source: str, revision: str | None, trust: bool, token: str | Non
     return module
 
 
+def main_input_of(model: str) -> str | None:
+    """Return the name of a model's main input; its weights are neither read nor fetched.
+
+    Args:
+        model: `ID_OR_FOLDER[@REVISION]`.
+
+    Returns:
+        "pixel_values", "input_ids", …; None where the configuration alone does not tell.
+
+    Raises:
+        ResqueError: where there is no such model, or a folder without weights.
+    """
+    import transformers
+
+    source, revision = split_revision(model)
+    with _explained(source):
+        config = _open_config(source, {"revision": revision})
+        kind = _class_of(config, trust=False)
+        if kind is transformers.AutoModel:
+            kind = transformers.MODEL_MAPPING.get(type(config), None)
+    if problem := _without_weights(Path(source)):
+        raise problem
+    return getattr(kind, "main_input_name", None)
+
+
 def _open_config(source: str, options: dict[str, Any]) -> Any:
     import transformers
 
