@@ -19,7 +19,8 @@ from resque import cli, resque_dist, study_config
 from resque.ledger import FAILED, append_entry, read_ledger
 from resque.study import merge, plan, run
 from resque.study_config import parse_study
-from resque.study_measurement import Measurer, soft_resque_dist
+from resque.study_measurement import Measurer
+from resque.study_predictors import soft_resque_dist
 
 CONFIG = """
 name: small
