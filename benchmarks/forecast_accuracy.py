@@ -21,6 +21,7 @@ import argparse
 import datetime
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,16 @@ from rich.table import Table
 
 from resque.documents import plain
 from resque.errors import UsageError
-from resque.forecast_evaluation import Checked, evaluate_forecasts, evaluate_task_forecasts
+from resque.forecast_evaluation import (
+    Checked,
+    evaluate_forecasters,
+    evaluate_task_forecasts,
+    make_forecasters,
+)
 from resque.forecast_folds import Folds
 from resque.forecast_models import family_mean, shortfall
-from resque.forecast_runs import LABELLED, TASKS, UNLABELLED, Kind, make_table
+from resque.forecast_runs import TASKS, make_table
+from resque.forecasters import Forecaster
 from resque.ledger import Ledger, read_ledger
 from resque.measurement import library_versions
 
@@ -55,10 +62,9 @@ def row(name: str, kind: str, found: Checked | None) -> list[str]:
     return [name, kind, str(found.runs), *errors, share, str(held.undecided)]
 
 
-def errors_by_family(ledger: Ledger, kind: Kind) -> tuple[dict[str, np.ndarray], float]:
+def errors_by_family(forecaster: Forecaster) -> tuple[dict[str, np.ndarray], float]:
     """Return each unseen family's absolute errors in epochs, and the mean one of log costs."""
-    table = make_table(ledger, kind.features, kind)
-    predicted = Folds(table.runs, table.features, table.spread, 0.9).forecast_unseen().predicted
+    table, predicted = forecaster.table, forecaster.unseen.predicted
     error = np.abs(table.epochs(predicted) - table.epochs(table.runs.cost))
     reached = table.runs.side <= 0
     each = {name: error[reached & (table.runs.families == i)]
@@ -66,11 +72,9 @@ def errors_by_family(ledger: Ledger, kind: Kind) -> tuple[dict[str, np.ndarray],
     return each, family_mean(shortfall(table.runs, predicted), table.runs.families)
 
 
-def without_labels(ledger: Ledger) -> dict[str, Any]:
+def without_labels(made: Mapping[bool, Forecaster]) -> dict[str, Any]:
     """Return the error without labels over that with labels, and its 95 % interval."""
-    (known, log_known), (unknown, log_unknown) = (
-        errors_by_family(ledger, kind) for kind in (LABELLED, UNLABELLED)
-    )
+    (known, log_known), (unknown, log_unknown) = (errors_by_family(made[x]) for x in (True, False))
     names = sorted(known.keys() | unknown.keys())
 
     def ratio(families: Any) -> float:
@@ -152,16 +156,16 @@ def main() -> None:
     for paths in groups:
         name = "all" if len(paths) > 1 else paths[0].parent.name
         try:
-            ledger = read_ledger(paths)
-            found = evaluate_forecasts(ledger)
+            made, notes = make_forecasters(read_ledger(paths))
+            found = evaluate_forecasters(made, notes)
         except UsageError as error:
             document[name] = str(error)
             continue
         document[name] = found.to_dict()
         table.add_row(*row(name, "yes", found.labelled))
         table.add_row(*row(name, "no", found.unlabelled))
-        if name == "all":
-            document["without labels over with labels"] = told = without_labels(ledger)
+        if name == "all" and len(made) == 2:
+            document["without labels over with labels"] = told = without_labels(made)
             low, high = told["interval"]
             console.print(
                 f"all, without labels over with: {told['ratio']:.2f} [{low:.2f}, {high:.2f}]"

@@ -19,7 +19,8 @@ from resque import cli, resque_dist, study_config
 from resque.ledger import FAILED, append_entry, read_ledger
 from resque.study import merge, plan, run
 from resque.study_config import parse_study
-from resque.study_measurement import Measurer, soft_resque_dist
+from resque.study_measurement import Measurer
+from resque.study_predictors import soft_resque_dist
 
 CONFIG = """
 name: small
@@ -225,7 +226,7 @@ def test_what_is_done_is_not_done_again(digits, small, tmp_path):
 
 
 def test_a_failed_cell_is_recorded_and_tried_again_when_asked(digits, tmp_path):
-    broken = config(digits, seeds="[0]").replace('"test[:60]"', '"nowhere"')
+    broken = config(digits, seeds="[0]").replace("layers: all", "layers: nowhere")
     study = parse_study(broken)
     assert run(plan(study, tmp_path), device="cpu", progress=False) == 3
     entries = read_ledger([tmp_path]).entries

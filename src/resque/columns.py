@@ -75,9 +75,7 @@ def find_columns(
         ValueError: where a column is not there, none fits, or several do.
         TypeError: where labels are not classes.
     """
-    for name in (*(input_columns or ()), *([label_column] if label_column else ())):
-        if name not in features:
-            raise ValueError(f"there is no column {name!r}; columns: {_listed(features)}")
+    check_names(features, (*(input_columns or ()), *([label_column] if label_column else ())))
     if any_target and modality == "text":
         found = _find_words(features, input_columns, label_column)
         if found is not None:
@@ -98,6 +96,17 @@ def find_columns(
     if label:
         _check_label(label, features[label])
     return Columns(modality, inputs, label, tuple(names) if names else None)
+
+
+def check_names(features: dict[str, Any], names: Iterable[str]) -> None:
+    """Refuse columns that are asked for and not there.
+
+    Raises:
+        ValueError: naming those that are.
+    """
+    for name in names:
+        if name not in features:
+            raise ValueError(f"there is no column {name!r}; columns: {_listed(features)}")
 
 
 def _find_words(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -103,15 +104,42 @@ def evaluate_forecasts(ledger: Ledger, *, level: float = 0.9) -> ForecastEvaluat
     Raises:
         UsageError: where the ledger does not suffice for either kind of forecast.
     """
-    found: dict[bool, CheckedForecaster] = {}
+    return evaluate_forecasters(*make_forecasters(ledger, level=level))
+
+
+def make_forecasters(
+    ledger: Ledger, *, level: float = 0.9
+) -> tuple[dict[bool, Forecaster], tuple[str, ...]]:
+    """Learn from a ledger with labels (True) and without (False), where it suffices.
+
+    Args:
+        ledger: of studies.
+        level: probability that intervals are made for, from 0.5 to 0.95.
+
+    Returns:
+        One forecaster or both, and why one is not there.
+
+    Raises:
+        UsageError: where the ledger does not suffice for either kind of forecast.
+    """
+    made: dict[bool, Forecaster] = {}
     notes: list[str] = []
     for labels in (True, False):
         try:
-            found[labels] = _check(make_forecaster(ledger, labels=labels, level=level))
+            made[labels] = make_forecaster(ledger, labels=labels, level=level)
         except UsageError as error:
             if notes:
                 raise
             notes.append(f"{'with' if labels else 'without'} labels: {error}")
+    return made, tuple(notes)
+
+
+def evaluate_forecasters(
+    made: Mapping[bool, Forecaster], notes: Sequence[str]
+) -> ForecastEvaluation:
+    """Do `evaluate_forecasts` with what `make_forecasters` returned."""
+    level = next(iter(made.values())).level
+    found = {labels: _check(forecaster) for labels, forecaster in made.items()}
     return ForecastEvaluation(level, found.get(True), found.get(False), tuple(notes))
 
 

@@ -66,18 +66,13 @@ def open_for(
     """Open a data set for a model as the options say."""
     from resque.data import load_data
 
-    names: tuple[str, ...] = ()
-    if model.modality == "text":
-        names = ("input_ids", "attention_mask", "token_type_ids")
-    elif model.modality != "tensor":
-        names = (getattr(model.module, "main_input_name", ""),)
     return load_data(
         dataset,
         modality=model.modality,
         input_columns=use.input_columns,
         label_column=use.label_column,
         labels=cast(Any, LABEL_USE[use.labels]),
-        tensor_names=names,
+        tensor_names=ready_columns(model.modality, getattr(model.module, "main_input_name", "")),
         max_samples=use.max_samples,
         streaming=use.streaming,
         seed=use.seed,
@@ -85,6 +80,13 @@ def open_for(
         token=use.token,
         any_target=any_target,
     )
+
+
+def ready_columns(modality: str, main_input: str) -> tuple[str, ...]:
+    """Return the names of columns that pass to a model as they are, where they are arrays."""
+    if modality == "text":
+        return ("input_ids", "attention_mask", "token_type_ids")
+    return () if modality == "tensor" else (main_input,)
 
 
 def choose_labels(labels: str, model: Model, data: Sequence[Data]) -> tuple[str, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,8 @@ import torch
 from torch import nn
 
 from resque.errors import ResqueError, UsageError, explain, first_line
-from resque.hub import limit_requests
 from resque.labels import real_names
+from resque.pretrained import classifies, commit_of, load_module, quiet, split_revision
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 MODALITIES = {
@@ -26,7 +24,6 @@ MODALITIES = {
     "input_values": "audio",
     "input_features": "audio",
 }
-PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "model.ckpt.index")
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,9 @@ def load_model(
         module, name, revision = model, _name_of(model), None
         source, folder_revision = getattr(getattr(model, "config", None), "_name_or_path", ""), None
     elif isinstance(model, str | Path):
-        source, folder_revision = _split_revision(str(model))
-        module = _load_module(source, folder_revision, trust_remote_code, token)
-        name, revision = source, _commit(source, folder_revision)
+        source, folder_revision = split_revision(str(model))
+        module = load_module(source, folder_revision, trust_remote_code, token)
+        name, revision = source, commit_of(source, folder_revision)
     else:
         raise TypeError(
             f"the model is a {type(model).__name__}; expected an id, a folder or a torch module"
@@ -135,123 +132,6 @@ def _name_of(module: nn.Module) -> str:
     return getattr(getattr(module, "config", None), "_name_or_path", "") or type(module).__name__
 
 
-def _split_revision(text: str) -> tuple[str, str | None]:
-    if Path(text).expanduser().exists():
-        return str(Path(text).expanduser()), None
-    name, _, revision = text.partition("@")
-    if revision and Path(name).expanduser().exists():
-        raise UsageError(f"{name} is a folder here, which has no revisions: leave out @{revision}")
-    return name, revision or None
-
-
-def _commit(source: str, revision: str | None) -> str | None:
-    """Return the commit that a model was loaded from: its folder's name in the Hub's cache."""
-    from huggingface_hub import try_to_load_from_cache
-
-    if Path(source).exists():
-        return None
-    path = try_to_load_from_cache(source, "config.json", revision=revision)
-    return Path(path).parent.name if isinstance(path, str) else revision
-
-
-def _load_module(source: str, revision: str | None, trust: bool, token: str | None) -> Any:
-    import transformers
-
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # asks the Hub behind our back
-    options = {"revision": revision, "trust_remote_code": trust, "token": token}
-    local = Path(source)
-    if local.is_dir() and not (local / "config.json").is_file():
-        raise ResqueError(f"{source} holds no config.json: it is not a transformers model")
-    if not local.exists() and (local.is_absolute() or source.startswith((".", "~"))):
-        raise ResqueError(f"there is no model folder {source!r}")
-    if not local.exists():
-        limit_requests()
-    with _quiet():
-        try:
-            config = transformers.AutoConfig.from_pretrained(source, **options)
-            loader = _class_of(config, trust)
-            module, info = loader.from_pretrained(
-                source, config=config, use_safetensors=True, output_loading_info=True, **options
-            )
-        except ResqueError:
-            raise
-        except Exception as error:
-            raise _explain_weights(error, source) from error
-    _check_loaded(source, info)
-    if getattr(config, "is_encoder_decoder", False) and not _classifies(module):
-        return module.get_encoder()  # a decoder waits for texts that nobody has written yet
-    return module
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' loading bars and its table of keys: what matters is raised."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _class_of(config: Any, trust: bool) -> Any:
-    """Return the class that the checkpoint was saved from, with its head; else AutoModel."""
-    import transformers
-
-    name = (config.architectures or [""])[0]
-    if re.search("For(MaskedLM|CausalLM|PreTraining)$|LMHeadModel$", name):
-        name = "AutoModel"  # a language model's head costs as much as the rest and is not read
-    remote = getattr(config, "auto_map", None) or {}
-    for auto, path in remote.items():
-        if trust and path.split(".")[-1] == name:
-            return getattr(transformers, auto)
-    return getattr(transformers, name, transformers.AutoModel)
-
-
-def _explain_weights(error: Exception, source: str) -> ResqueError:
-    folder = Path(source)
-    text = str(error)
-    if "trust_remote_code" in text:
-        return explain(error, "model", source)
-    if folder.is_dir():
-        pickled = [name for name in PICKLES if (folder / name).is_file()]
-        if pickled and not any(folder.glob("*.safetensors")):
-            return _pickled(source, pickled[0])
-        if not any(folder.glob("*.safetensors")):
-            return ResqueError(f"{source} holds no weights (no model.safetensors)")
-        if "safetensor" in text.lower() or type(error).__name__ == "SafetensorError":
-            return ResqueError(f"the weights in {source} are damaged: {first_line(error)}")
-    elif "safetensors" in text and "does not appear to have" in text:
-        if "pytorch_model.bin" in text or ".bin" in text:
-            return _pickled(source, "pytorch_model.bin")
-        return ResqueError(f"model {source!r} holds no weights in the safetensors format")
-    return explain(error, "model", source)
-
-
-def _pickled(source: str, name: str) -> ResqueError:
-    return ResqueError(
-        f"model {source!r} has pickled weights only ({name}), which can run any code when they "
-        "are opened. Convert them once, where you trust them: `AutoModel….from_pretrained(…)"
-        ".save_pretrained(FOLDER)` writes model.safetensors; the Space "
-        "safetensors/convert does so for a repository"
-    )
-
-
-def _check_loaded(source: str, info: dict[str, Any]) -> None:
-    """Refuse a head that the checkpoint lacks: its predictions would be random."""
-    missing = sorted(k for k in info.get("missing_keys", ()) if "pooler" not in k)
-    if missing:
-        raise ResqueError(
-            f"model {source!r} lacks weights that its class needs, which would be random: "
-            f"{', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}"
-        )
-
-
 def _modality(module: nn.Module) -> str:
     if not hasattr(module, "config"):
         return "tensor"
@@ -269,7 +149,7 @@ def _load_processor(
         "audio": transformers.AutoFeatureExtractor,
     }[modality]
     try:
-        with _quiet():
+        with quiet():
             return auto.from_pretrained(
                 source, revision=revision, trust_remote_code=trust, token=token
             )
@@ -305,7 +185,7 @@ def find_head(module: nn.Module) -> str | None:
     A module without a configuration has its last linear layer as head.
     """
     config = getattr(module, "config", None)
-    if config is not None and not _classifies(module):
+    if config is not None and not classifies(module):
         return None
     n = None if config is None else getattr(config, "num_labels", None)
     names = [
@@ -314,10 +194,6 @@ def find_head(module: nn.Module) -> str | None:
         if isinstance(part, nn.Linear) and name and n in (None, part.out_features)
     ]
     return names[-1] if names else None
-
-
-def _classifies(module: nn.Module) -> bool:
-    return re.search("For.*Classification", type(module).__name__) is not None
 
 
 def _place(device: str | torch.device, dtype: str) -> tuple[torch.device, str, str]:

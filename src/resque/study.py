@@ -116,15 +116,18 @@ def run(chosen: Plan, *, device: str = "auto", progress: bool = True) -> int:
         How many cells failed.
 
     Raises:
+        UsageError: before the first cell, where a model, data set, split or column is not there.
         ResqueError: where the folder cannot be written.
         Stopped: after SIGTERM or Ctrl-C; the cell that was running is run again later.
     """
     from tqdm.auto import tqdm
 
+    from resque.study_check import check_cells
     from resque.study_measurement import Measurer
 
     if rank_and_world()[1] > 1:
         raise UsageError("a study's cells run on one process each: start several with --shard i/n")
+    check_cells(chosen.study, chosen.todo)
     check_folder(chosen.folder)
     text = chosen.study.text
     write_whole(chosen.folder / CONFIG_NAME, lambda x: x.write_text(text, encoding="utf-8"))

@@ -33,11 +33,13 @@ class Study:
         name: of the study.
         text: the configuration as it was read.
         cells: of the grid, those that share a measurement beside each other.
+        lines: for each cell, by its key, the line of each key of the configuration that it is of.
     """
 
     name: str
     text: str
     cells: tuple[Cell, ...]
+    lines: dict[str, dict[str, int]]
 
 
 def read_study(path: str | Path) -> Study:
@@ -71,7 +73,9 @@ def parse_study(text: str, where: str = "study") -> Study:
         problems = ["line 1: it is empty; see examples/studies for what a study looks like"]
     if problems:
         raise UsageError(f"{where} is no study:\n" + "\n".join(f"  {x}" for x in problems))
-    return Study(found["name"], text, tuple(_cells(found)))
+    cells, lines = zip(*_cells(found, node), strict=True)
+    keys = (cell.key for cell in cells)
+    return Study(found["name"], text, cells, dict(zip(keys, lines, strict=True)))
 
 
 def _require_extra() -> None:
@@ -193,11 +197,20 @@ def _levels(shift: dict[str, Any]) -> Iterator[tuple[str | None, float, float | 
         yield str(parse_corruption(given)) if given else None, 0.0, None, shift["family"]
 
 
-def _cells(found: dict[str, Any]) -> Iterator[Cell]:
-    """Yield the cells of the grid; what shares a pass comes together."""
-    for model, seed in itertools.product(found["models"], found.get("seeds", [0])):
-        for shift in [*found.get("shifts", ()), *model.get("shifts", ())]:
-            yield from _cells_of(found, model, shift, seed)
+def _cells(found: dict[str, Any], node: Any) -> Iterator[tuple[Cell, dict[str, int]]]:
+    """Yield the cells of the grid with the lines they are of; what shares a pass comes together."""
+    for (i, model), seed in itertools.product(enumerate(found["models"]), found.get("seeds", [0])):
+        path = ["models", i]
+        for owner, where in ((found, []), (model, path)):
+            for j, shift in enumerate(owner.get("shifts", ())):
+                lines = _lines(node, path, model) | _lines(node, [*where, "shifts", j], shift)
+                for cell in _cells_of(found, model, shift, seed):
+                    yield cell, lines
+
+
+def _lines(node: Any, path: list[Any], owner: dict[str, Any]) -> dict[str, int]:
+    """Return the line of each key of a model or a shift."""
+    return {name: _line(node, path, name) for name in owner}
 
 
 def _cells_of(

@@ -26,6 +26,10 @@ def estimate_plan(plan: Plan, price_per_hour: float | None, device: str = "auto"
     From the mean of the study's cells that are done; before there are any, from a probe of each
     model and strategy, as if every cell trained to its limit of epochs.
 
+    What these cells need is looked up first, as before a run. A probe asks the Hub for models and
+    data, so it is asked for all of them then; without one, no request is sent, and what is not on
+    this machine is named instead.
+
     Args:
         plan: of the study.
         price_per_hour: of the hardware, in any currency, or None.
@@ -33,9 +37,15 @@ def estimate_plan(plan: Plan, price_per_hour: float | None, device: str = "auto"
 
     Returns:
         Cells by family, and "seconds", "energy_kwh" and "price" of those that are left, with the
-        "basis" of these estimates.
+        "basis" of these estimates; "not_looked_up": models and data.
+
+    Raises:
+        UsageError: where a model, data set, split or column is not there.
     """
+    from resque.study_check import check_cells
+
     known = [_of_record(x.record, x.seconds) for x in plan.ledger.done if x.record]
+    left = check_cells(plan.study, plan.todo, ask_hub=not known)
     if known:
         basis = f"estimated: the mean of {len(known)} cells that are done"
         seconds = len(plan.todo) * sum(x.seconds for x in known) / len(known)
@@ -56,6 +66,7 @@ def estimate_plan(plan: Plan, price_per_hour: float | None, device: str = "auto"
         "energy_kwh": float(f"{kwh:.3g}"),
         "price": None if price_per_hour is None else round(seconds / 3600 * price_per_hour, 4),
         "basis": basis,
+        "not_looked_up": list(left),
     }
 
 

@@ -1,10 +1,9 @@
-"""What is known of a study's cell before its retraining: the indices, and their rivals."""
+"""Runs a study's cell through its model before its retraining; cells share models and passes."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,26 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resque.accuracies import accuracy
-from resque.baselines import Representations, compare
 from resque.batches import Batches, make_encoder
 from resque.class_priors import ClassPrior
-from resque.clustering import cluster, disagreement
 from resque.data import Data
 from resque.errors import ResqueError
-from resque.indices import ARRAY_GROUPS, resque_dist_of_sums
 from resque.layers import Layer, choose_layers
 from resque.ledger import DONE, FAILED, SCHEMA_VERSION, Cell, Entry, LayerIndex
 from resque.measurement import load_model, match_classes, open_for
 from resque.options import Options
 from resque.relabeling import relabel
 from resque.representations import Vectors, collect_representations
-from resque.separation import angle_loss, scatter_shift
 from resque.shifts import Corruption, parse_corruption
-from resque.sums import ClassSums, Floats, Label
+from resque.study_predictors import codes_of, compare_layers, compute_predictors
 from resque.task_classes import has_other_names
-from resque.transfer_scores import transfer_scores
-from resque.uncertainty import angles
 
 if TYPE_CHECKING:
     from resque.models import Model
@@ -101,21 +93,12 @@ class Measurer:
         a, b, main = before.vectors, after.vectors, names[-1]
         paired = cell.dataset == cell.original and not cell.class_prior and not cell.classes
         indices = compare_layers(a, b, names, paired=paired)
-        found = {
-            **_resque(indices, main),
-            **_separation(a, b, main),
-            **_rivals(a, b, main, paired),
-        }
-        if b.labels:
-            found["resque_task"] = _task(b, main, cell.seed)
-        if after.gradient_norm is not None:
-            found["gradient_norm"] = after.gradient_norm
-        return Measurement(
-            after.data.columns.modality,
-            after.data.columns.label,
-            indices,
-            {name: float(value) for name, value in found.items() if np.isfinite(value)},
-        )
+        found = compute_predictors(a, b, indices, main, paired=paired, seed=cell.seed)
+        norm = after.gradient_norm
+        if norm is not None and np.isfinite(norm):
+            found["gradient_norm"] = norm
+        columns = after.data.columns
+        return Measurement(columns.modality, columns.label, indices, found)
 
     def _model(self, name: str) -> Model:
         if name not in self._models:
@@ -227,7 +210,7 @@ def change_labels(rows: Any, label: str, cell: Cell) -> tuple[Any, NDArray[np.in
         rows, kept = relabel(rows, label, cell.classes)
     if cell.class_prior:
         values = rows.select_columns([label])[:][label]
-        some = ClassPrior(cell.class_prior, cell.seed).keep(_codes(values))
+        some = ClassPrior(cell.class_prior, cell.seed).keep(codes_of(values))
         rows, kept = rows.select(some), kept[some]
     return rows, kept
 
@@ -242,155 +225,6 @@ def _change_labels(data: Data, cell: Cell) -> Data:
     names = getattr(rows.features[label], "names", None)
     columns = replace(data.columns, label_names=tuple(names) if names else None)
     return replace(data, rows=rows, columns=columns, indices=data.indices[kept], n_rows=len(kept))
-
-
-def compare_layers(
-    a: Vectors, b: Vectors, names: Sequence[str], *, paired: bool
-) -> tuple[LayerIndex, ...]:
-    """Return RESQUE_dist of each layer with the data's and with predicted labels.
-
-    Args:
-        a: of the original data.
-        b: of the shifted data.
-        names: layers from the first to the classifier's input, which also gets the index with
-            class probabilities for labels.
-        paired: both are of the same rows.
-    """
-    found = []
-    for i, name in enumerate(names):
-        depth = i / max(len(names) - 1, 1)
-        for kind, labels in _labels_of(a, b).items():
-            sums = [_sums(x, name, y) for x, y in zip((a, b), labels, strict=True)]
-            if not set(sums[0].labels) & set(sums[1].labels):
-                continue
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of classes left out: the ledger is no place
-                score = resque_dist_of_sums(*sums, paired=paired and kind == "data")
-            found.append(
-                LayerIndex(
-                    name,
-                    depth,
-                    kind,
-                    score.value,
-                    score.interval if np.isfinite(score.interval).all() else None,
-                    score.noise_floor if np.isfinite(score.noise_floor) else None,
-                    score.debiased if np.isfinite(score.debiased) else None,
-                )
-            )
-    if a.logits is not None and b.logits is not None:
-        from scipy.special import softmax
-
-        (x, p), (y, q) = ((v.vectors[names[-1]], softmax(v.logits, axis=1)) for v in (a, b))
-        value = soft_resque_dist(x, p, y, q)
-        found.append(LayerIndex(names[-1], 1.0, "soft", value, None, None, None))
-    return tuple(found)
-
-
-def _labels_of(a: Vectors, b: Vectors) -> dict[str, tuple[list[Label], list[Label]]]:
-    kinds = {}
-    if a.labels and b.labels:
-        kinds["data"] = a.labels, b.labels
-    if a.logits is not None and b.logits is not None:
-        predicted = [[int(i) for i in x.logits.argmax(axis=1)] for x in (a, b)]  # type: ignore[union-attr]
-        kinds["predicted"] = (list(predicted[0]), list(predicted[1]))
-    return kinds
-
-
-def _sums(vectors: Vectors, layer: str, labels: list[Label]) -> ClassSums:
-    sums = ClassSums(ARRAY_GROUPS)
-    sums.add(vectors.vectors[layer], labels, vectors.indices)
-    return sums
-
-
-def soft_resque_dist(
-    original: NDArray[Any],
-    original_probabilities: Floats,
-    shifted: NDArray[Any],
-    shifted_probabilities: Floats,
-) -> float:
-    """RESQUE_dist with class probabilities in place of labels.
-
-    Each sample adds its vector to the sum of every class, weighted by its probability. With
-    one-hot probabilities it is RESQUE_dist; predicted labels collapse where all predictions fall
-    on few classes, and probabilities do so less.
-
-    Args:
-        original: (N, D) representations.
-        original_probabilities: (N, K), rows that add up to 1.
-        shifted: (M, D) representations.
-        shifted_probabilities: (M, K).
-
-    Returns:
-        The mean over the classes of the angle between the weighted sums, / π, in [0, 1]; NaN
-        where no class has a sum on both sides.
-    """
-    a, b = (
-        probabilities.T.astype(np.float64) @ x.astype(np.float64)
-        for x, probabilities in (
-            (original, original_probabilities),
-            (shifted, shifted_probabilities),
-        )
-    )
-    some = a.any(axis=1) & b.any(axis=1)
-    return float(angles(a[some], b[some]).mean() / np.pi) if some.any() else float("nan")
-
-
-def _resque(indices: Sequence[LayerIndex], main: str) -> dict[str, float]:
-    """Return the predictors that are RESQUE in one of its variants."""
-    at = {(x.layer, x.labels): x for x in indices}
-    found = {}
-    for kind, name in (
-        ("data", "resque_dist"),
-        ("predicted", "resque_dist_predicted"),
-        ("soft", "resque_dist_soft"),
-    ):
-        if (main, kind) in at:
-            found[name] = at[main, kind].value
-    labelled = at.get((main, "data"))
-    if labelled is not None and labelled.debiased is not None:
-        found["resque_dist_debiased"] = labelled.debiased
-    layers = [x.value for x in indices if x.labels == "data"]
-    if len(layers) > 1:
-        found["resque_dist_layers"] = float(np.mean(layers))
-    return found
-
-
-def _separation(a: Vectors, b: Vectors, main: str) -> dict[str, float]:
-    kinds, found = _labels_of(a, b), {}
-    for name, kind, score in (
-        ("resque_scatter", "data", scatter_shift),
-        ("resque_angle_loss", "predicted", angle_loss),
-    ):
-        if kind in kinds:
-            found[name] = score(a.vectors[main], kinds[kind][0], b.vectors[main], kinds[kind][1])
-    return found
-
-
-def _rivals(a: Vectors, b: Vectors, main: str, paired: bool) -> dict[str, float]:
-    sides = [
-        Representations(x.vectors, main, x.logits, x.targets if x.labels else None) for x in (a, b)
-    ]
-    found = compare(sides[0], sides[1], paired=paired)
-    if b.labels and (b.targets < 0).all():  # a new task: these scores are of its own classes
-        found |= transfer_scores(b.vectors[main], b.labels, b.logits)
-    for name, side in (("accuracy", b), ("original_accuracy", a)):
-        known = side.targets >= 0
-        if side.logits is not None and known.any():
-            found[name] = accuracy(side.logits[known], side.targets[known])
-    if b.labels:
-        found["classes"] = float(len(set(b.labels)))
-    return found
-
-
-def _codes(labels: Sequence[Label]) -> NDArray[np.int64]:
-    return np.asarray(np.unique([str(x) for x in labels], return_inverse=True)[1], np.int64)
-
-
-def _task(vectors: Vectors, main: str, seed: int) -> float:
-    """Return RESQUE_task from the class centroids, without its interval."""
-    y = _codes(vectors.labels)
-    clusters, _ = cluster(vectors.vectors[main], y, "centroids", 1, seed)
-    return disagreement(y, clusters)
 
 
 def gradient_norm_of_batch(

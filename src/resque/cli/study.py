@@ -100,6 +100,7 @@ def _show_plan(chosen: Plan, price_per_hour: float | None, device: str, as_json:
     if as_json:
         o.show_json(document)
         return
+    document["not_looked_up"] = ", ".join(document["not_looked_up"]) or None
     lines = [f"{name}: {value}" for name, value in _readable(document).items()]
     o.show(["\n".join(lines)])
 
