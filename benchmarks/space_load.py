@@ -3,9 +3,9 @@
     python benchmarks/space_load.py [RESULT.json]
 
 Each visitor opens the page, asks for prepared answers, and every tenth time for one that must be
-measured; those wait in the page's own line. Over HTTP, as the browser asks, against the real app. It keeps
-the state of its last 200 sessions (`state_session_capacity`), each run being a session of its own:
-memory may grow over the first half of the runs, and must not over the second.
+measured; those wait in the page's own line. Over HTTP, as the browser asks, against the real app.
+It keeps the state of its last 200 sessions (`state_session_capacity`), and each run is a session
+of its own: memory may grow over the first half of the runs, and must not over the second.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from resque.data import iterate, load_data, parse_spec
+from resque.errors import ResqueError
 from resque.images import as_rgb
 from resque.rows import BadRow, read_row
 
@@ -236,3 +237,9 @@ def test_sound_is_decoded_and_resampled():
     half = read_row(data, index, row, sampling_rate=8000).inputs
     assert half.dtype == np.float32
     assert half[100:-100] == pytest.approx(wave[::2][100:-100], abs=0.01)
+
+
+def test_a_file_that_cannot_be_read_is_told_with_its_cause(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\na,0\nb,1,2,3\n")
+    with pytest.raises(ResqueError, match=r"cannot be loaded or written: .*line 3"):
+        load_data(str(tmp_path), modality="text")

@@ -211,6 +211,18 @@ def test_a_new_task_gets_a_new_head(digits, tmp_path):
     assert not kept.model.new_head
 
 
+def test_the_original_data_may_have_the_same_label_column(digits, tmp_path):
+    rows = datasets.load_dataset(digits[1]).rename_column("label", "digit")
+    names = {"label_column": "digit", "input_columns": "image"}
+    record = run(
+        (digits[0], rows), tmp_path, original=rows["test"], epochs=0.1,
+        target_accuracy=None, target_recovery=0.9, **names,
+    )  # fmt: skip
+    assert record.target.original_accuracy > 0.5
+    with pytest.raises(ValueError, match="no column 'picture'"):
+        run((digits[0], rows), tmp_path / "other", **(names | {"input_columns": "picture"}))
+
+
 def test_a_run_that_diverges_keeps_its_record(digits, tmp_path):
     record = run(digits, tmp_path, optimizer="sgd", learning_rate=1e30, epochs=3, eval_every=4)
     assert record.rule == "diverged"

@@ -20,7 +20,7 @@ class Stopped(ResqueError):
 
     def __init__(self, signal: int, text: str) -> None:
         super().__init__(text)
-        self.exit_code = 128 + signal
+        self.signal, self.exit_code = signal, 128 + signal
 
 
 def near(name: str, known: Iterable[str], n: int = 5) -> list[str]:
@@ -77,7 +77,8 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
         )
     if "LocalTokenNotFoundError" in names:
         return ResqueError(f"{where}: the Hub refuses ({first_line(chain[0])}); {_LOGIN}")
-    return ResqueError(f"{where} cannot be loaded or written: {first_line(chain[0])}")
+    told = chain[1] if "DatasetGenerationError" in names and len(chain) > 1 else chain[0]
+    return ResqueError(f"{where} cannot be loaded or written: {first_line(told)}")
 
 
 def _explain_status(chain: list[BaseException], where: str) -> ResqueError | None:

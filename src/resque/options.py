@@ -50,7 +50,7 @@ class Options:
     groups: int = GROUPS
     clip_norm: float | None = None
     max_samples: int | None = None
-    input_columns: Sequence[str] | None = None
+    input_columns: str | Sequence[str] | None = None
     label_column: str | None = None
     streaming: bool = False
     seed: int = 0
@@ -65,6 +65,8 @@ class Options:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        if isinstance(self.input_columns, str):
+            object.__setattr__(self, "input_columns", (self.input_columns,))
         if self.labels not in LABELS:
             raise UsageError(f"labels is {self.labels!r}; expected one of {', '.join(LABELS)}")
         if self.groups < 2:

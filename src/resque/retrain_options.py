@@ -89,7 +89,7 @@ class RetrainOptions:
     eval_every: int | None = None
     max_samples: int | None = None
     max_eval_samples: int | None = None
-    input_columns: Sequence[str] | None = None
+    input_columns: str | Sequence[str] | None = None
     label_column: str | None = None
     optimizer: str = "adamw"
     learning_rate: float | None = None
@@ -120,6 +120,8 @@ class RetrainOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        if isinstance(self.input_columns, str):
+            object.__setattr__(self, "input_columns", (self.input_columns,))
         self._check_targets()
         for name, known in (
             ("strategy", STRATEGIES),

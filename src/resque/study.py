@@ -169,8 +169,8 @@ def run_cell(
             measured = measurer.measure(cell)
             seconds = time.perf_counter() - began
             record = _retrain(cell, measured.label_column, work, device)
-    except Stopped:
-        raise
+    except Stopped as stop:
+        raise Stopped(stop.signal, "run the study again: it goes on with this cell") from None
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
         problem = f"{type(error).__name__}: {first_line(error)}"
         log.warning("cell %s (%s, seed %d) failed: %s", cell.key, cell.shift, cell.seed, problem)

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from resque.batches import Encoder, make_encoder
-from resque.data import Data, Source, open_source
+from resque.data import Data, Source, open_data, open_source
 from resque.errors import ResqueError, UsageError
 from resque.measurement import open_for
 from resque.options import Options
@@ -237,7 +237,9 @@ def choose_splits(source: Source, eval_split: str | None) -> tuple[str | None, s
 def _original(
     model: Model, original: Any, use: Options, most: int | None, encoder: Encoder
 ) -> Samples:
-    data = open_for(model, original, replace(use, label_column=None, max_samples=None))
+    named = open_data(original, token=use.token)[0].column_names
+    label = use.label_column if use.label_column in named else None
+    data = open_for(model, original, replace(use, label_column=label, max_samples=None))
     labels = _labels(data)
     rows = _draw(_usable(data, labels), most, use.seed)
     found = choose_classes(model, data, list(labels[rows]), "auto")
