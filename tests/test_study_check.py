@@ -56,7 +56,7 @@ def problems(text, **options):
 
 
 def test_nothing_is_wrong_with_a_study_that_can_be_run(text):
-    study = parse_study(text)
+    study = parse_study(text + "retrain: {input_columns: image}")
     assert check_cells(study, study.cells) == ()
     assert check_cells(study, study.cells, ask_hub=False) == ()
 

@@ -14,12 +14,14 @@ from resque.errors import ResqueError, UsageError
 from resque.ledger import Cell
 from resque.measurement import ready_columns
 from resque.models import MODALITIES
+from resque.options import Options
 from resque.pretrained import main_input_of
 from resque.shifts import check_fits, parse_corruption
 from resque.study_config import Study
 from resque.targets import parse_target
 from resque.training_data import choose_splits
 
+COLUMNS = ("label_column", "input_columns")
 Problem = tuple[str, Exception]  # with the key of the configuration under which it stands
 
 
@@ -139,7 +141,9 @@ def _of_data(
 def _of_columns(
     cell: Cell, where: str, features: Any, main_input: str | None, trained: bool
 ) -> Iterator[Problem]:
-    label = cell.options.get("label_column") if trained else None
+    given: dict[str, Any] = {k: x for k, x in cell.options.items() if k in COLUMNS}
+    use = Options(**given) if trained else Options()
+    label = use.label_column
     needed = trained or parse_target(cell.target)[0] == "recovery"
     try:
         if label not in (None, *features):
@@ -151,7 +155,7 @@ def _of_columns(
         columns = find_columns(
             dict(features),
             modality,
-            input_columns=cell.options.get("input_columns") if trained else None,
+            input_columns=use.input_columns,
             label_column=label,
             labels="needed" if needed else "wanted",
             tensor_names=ready_columns(modality, main_input),
