@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["browser"]  # its fixtures: browser, start_app, visit
 
-# How fast a machine is, is no property of the code.
-settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any")
+# How fast a machine is, is no property of the code; and what fails once must fail again.
+settings.register_profile(
+    "same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.register_profile("random", settings.get_profile("same"), derandomize=False)
+settings.load_profile("same")
 
 # Set before any test module imports the libraries, which read these once, at import.
 _HF_HOME = tempfile.mkdtemp(prefix="resque-tests-")

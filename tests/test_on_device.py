@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
@@ -63,11 +63,14 @@ def test_digits_from_given_centres(device, dtype, digits):
 
 
 @on_devices
-@given(seeds, st.integers(2, 60), st.integers(1, 7), st.integers(1, 6))
+@given(seeds, st.integers(12, 60), st.integers(1, 7), st.integers(1, 6))
 @settings(max_examples=40)
 def test_small_shapes_from_given_centres(device, seed, n, dim, k):
-    x, y = blobs(seed, max(n, k), dim, k)
-    assert_same(kmeans(x, k, y, device=device), theirs(x, means_of(x, y)))
+    x, y = blobs(seed, n, dim, k)
+    centres = means_of(x, y)
+    far = np.sort(((x[:, None] - centres) ** 2).sum(axis=2).min(axis=1))
+    assume(np.diff(far[far > 1e-9]).min() > 1e-9)  # of rows as far as others, any may be moved
+    assert_same(kmeans(x, k, y, device=device), theirs(x, centres))
 
 
 @on_devices
