@@ -159,8 +159,7 @@ def test_stopping_frees_the_worker(app, visit):
     page.locator("#sweep").click()
     expect(page.locator("#status")).to_contain_text("Level")
     page.locator("#stop").click()
-    expect(page.locator("#status .status")).to_have_text("Stopped.")
-    assert "Error" not in page.locator("#status").inner_text()
+    expect(page.locator("#status")).to_have_text("Stopped.")
     measure(page)  # a visitor has one run at a time: the last one is gone
     expect(page.locator("#answer figcaption b")).to_be_visible()
 
