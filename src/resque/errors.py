@@ -77,7 +77,8 @@ def explain(error: BaseException, kind: str, name: str) -> ResqueError:
         )
     if "LocalTokenNotFoundError" in names:
         return ResqueError(f"{where}: the Hub refuses ({first_line(chain[0])}); {_LOGIN}")
-    told = chain[1] if "DatasetGenerationError" in names and len(chain) > 1 else chain[0]
+    # datasets hides the reason under an error that says nothing.
+    told = next((e for e in chain if type(e).__name__ != "DatasetGenerationError"), error)
     return ResqueError(f"{where} cannot be loaded or written: {first_line(told)}")
 
 

@@ -18,10 +18,10 @@ from resque.options import Options
 from resque.pretrained import main_input_of
 from resque.shifts import check_fits, parse_corruption
 from resque.study_config import Study
+from resque.study_measurement import options_of
 from resque.targets import parse_target
 from resque.training_data import choose_splits
 
-COLUMNS = ("label_column", "input_columns")
 Problem = tuple[str, Exception]  # with the key of the configuration under which it stands
 
 
@@ -141,8 +141,7 @@ def _of_data(
 def _of_columns(
     cell: Cell, where: str, features: Any, main_input: str | None, trained: bool
 ) -> Iterator[Problem]:
-    given: dict[str, Any] = {k: x for k, x in cell.options.items() if k in COLUMNS}
-    use = Options(**given) if trained else Options()
+    use = options_of(cell) if trained else Options()
     label = use.label_column
     needed = trained or parse_target(cell.target)[0] == "recovery"
     try:

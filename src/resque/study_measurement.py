@@ -113,7 +113,7 @@ class Measurer:
         if key in self._passes:
             self._passes.move_to_end(key)
             return self._passes[key]
-        use = _options(cell)
+        use = options_of(cell)
         model = self._model(cell.model)
         data = open_for(model, cell.dataset, use)
         if cell.class_prior or cell.classes:
@@ -187,7 +187,8 @@ def _without_shift(cell: Cell) -> Cell:
     )
 
 
-def _options(cell: Cell) -> Options:
+def options_of(cell: Cell) -> Options:
+    """Return how the shifted data of a cell are read and passed over."""
     given = {k: v for k, v in cell.measurement.items() if k in ("max_samples", "batch_size")}
     columns = ("label_column", "input_columns")
     given |= {k: v for k, v in cell.options.items() if k in columns}

@@ -237,9 +237,10 @@ def choose_splits(source: Source, eval_split: str | None) -> tuple[str | None, s
 def _original(
     model: Model, original: Any, use: Options, most: int | None, encoder: Encoder
 ) -> Samples:
-    named = open_data(original, token=use.token)[0].column_names
+    source = open_source(original, token=use.token)
+    named = open_data(source)[0].column_names
     label = use.label_column if use.label_column in named else None
-    data = open_for(model, original, replace(use, label_column=label, max_samples=None))
+    data = open_for(model, source, replace(use, label_column=label, max_samples=None))
     labels = _labels(data)
     rows = _draw(_usable(data, labels), most, use.seed)
     found = choose_classes(model, data, list(labels[rows]), "auto")
