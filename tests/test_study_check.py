@@ -77,6 +77,8 @@ def test_nothing_is_wrong_with_a_study_that_can_be_run(text):
          "line 8: label_column: there is no column 'x'"),
         ("#test[:80]", "/nowhere", "line 8: dataset: there is no folder or file"),
         ("model: /", "model: /nowhere/", "line 3: model: there is no model folder '/nowhere/"),
+        ("family: other,", "family: other, classes: {even: [0, 2], odd: [1, 11]},",
+         "line 8: classes: the class 'odd' is made of '11', which column 'label' does not have"),
         ("corruption: gaussian", "corruption: gain",
          "line 10: corruption: corruption gain:6 is for audio data; the data is image"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def relabel(rows: Any, column: str, classes: Classes) -> tuple[Any, Ints]:
     import datasets
 
     names = [str(x) for x in _names(rows, column)]
-    new = _new_ids(classes, set(names), column)
+    new = new_ids(classes, set(names), column)
     ids = np.array([new.get(name, -1) for name in names], np.int64)
     kept = np.flatnonzero(ids >= 0)
     feature = datasets.ClassLabel(names=list(classes))
@@ -54,7 +54,17 @@ def _names(rows: Any, column: str) -> list[Any]:
     return [feature.int2str(x) for x in values] if hasattr(feature, "int2str") else values
 
 
-def _new_ids(classes: Classes, known: set[str], column: str) -> dict[str, int]:
+def new_ids(classes: Classes, known: Collection[str], column: str) -> dict[str, int]:
+    """Return the new id of each old class.
+
+    Args:
+        classes: as for `relabel`.
+        known: names of the old classes.
+        column: of the labels.
+
+    Raises:
+        ResqueError: where an old class is not known, or stands in two new ones.
+    """
     found: dict[str, int] = {}
     for i, (name, old) in enumerate(classes.items()):
         for label in old:

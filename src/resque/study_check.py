@@ -16,6 +16,7 @@ from resque.measurement import ready_columns
 from resque.models import MODALITIES
 from resque.options import Options
 from resque.pretrained import main_input_of
+from resque.relabeling import new_ids
 from resque.shifts import check_fits, parse_corruption
 from resque.study_config import Study
 from resque.study_measurement import options_of
@@ -159,6 +160,9 @@ def _of_columns(
             labels="needed" if needed else "wanted",
             tensor_names=ready_columns(modality, main_input),
         )
+        if trained and cell.classes and columns.label and columns.label_names:
+            where = "classes"
+            new_ids(cell.classes, columns.label_names, columns.label)
         if trained and cell.corruption:
             where = "corruption"
             check_fits(parse_corruption(cell.corruption), columns.modality)
