@@ -239,6 +239,19 @@ def test_sound_is_decoded_and_resampled():
     assert half[100:-100] == pytest.approx(wave[::2][100:-100], abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "greatest", "silence"), [(np.uint8, 127, 128), (np.int16, 32767, 0)]
+)
+def test_sound_of_every_width_has_its_full_amplitude(dtype, greatest, silence):
+    wave = np.sin(np.arange(400) / 10)
+    out = io.BytesIO()
+    wavfile.write(out, 16000, np.rint(wave * greatest + silence).astype(dtype))
+    table = datasets.Dataset.from_list([{"audio": {"bytes": out.getvalue(), "path": None}}])
+    data = load_data(table.cast_column("audio", datasets.Audio()), modality="audio")
+    index, row = next(iter(iterate(data)))
+    assert read_row(data, index, row).inputs == pytest.approx(wave, abs=0.01)
+
+
 def test_a_file_that_cannot_be_read_is_told_with_its_cause(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\na,0\nb,1,2,3\n")
     with pytest.raises(ResqueError, match=r"cannot be loaded or written: .*line 3"):
