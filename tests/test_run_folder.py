@@ -16,6 +16,7 @@ import pytest
 from resque.costs import Costs, Spent
 from resque.energy import Energy
 from resque.errors import ResqueError, UsageError
+from resque.files import write_folder
 from resque.run_folder import (
     begin,
     cannot_save,
@@ -305,3 +306,12 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ResqueError, match=r"cannot write to .*file"):
         lock_folder(tmp_path / "file")
+
+
+def test_what_a_kill_left_beside_a_folder_is_in_nobodys_way(tmp_path):
+    for name in (".model-new", ".model-old", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("old")
+    write_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("new"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "weights").read_text() == "new"
