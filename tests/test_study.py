@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
@@ -215,6 +216,21 @@ def test_the_main_layer_is_the_classifiers_input_wherever_it_is_asked_for(digits
         found = measurer.measure(replace(cell, measurement={"layers": layers}))
         assert list(dict.fromkeys(x.layer for x in found.indices)) == [first, last]
         assert found.predictors["resque_dist"] == whole.predictors["resque_dist"]
+
+
+def test_cells_of_other_input_columns_do_not_share_a_pass(digits, tmp_path):
+    rows = datasets.load_dataset(digits[1], split="test[:40]")
+    features = datasets.Features({**rows.features, "turned": datasets.Image()})
+    rows = rows.map(lambda row: {"turned": row["image"].rotate(90)}, features=features)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    cell = replace(parse_study(config(digits)).cells[0], corruption=None, measurement={})
+    cell = replace(cell, original=f"{digits[1]}#test[:40]", dataset=str(tmp_path / "rows.parquet"))
+    measurer = Measurer("cpu")
+    upright, turned = (
+        measurer.measure(replace(cell, options={"input_columns": name})).predictors["accuracy"]
+        for name in ("image", "turned")
+    )
+    assert upright > 0.8 > turned
 
 
 def test_what_is_done_is_not_done_again(digits, small, tmp_path):
