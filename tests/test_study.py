@@ -17,7 +17,7 @@ import pytest
 
 from ledgers import make_entries
 from resque import cli, resque_dist, study_config
-from resque.ledger import FAILED, append_entry, read_ledger
+from resque.ledger import FAILED, append_entry, read_ledger, write_ledger
 from resque.study import merge, plan, run
 from resque.study_config import parse_study
 from resque.study_measurement import Measurer
@@ -333,6 +333,22 @@ def test_a_kill_loses_and_doubles_no_cell(digits, tmp_path):
     ledger = read_ledger([out])
     assert len((out / "ledger.jsonl").read_text().splitlines()) == len(ledger.entries) == 6
     assert not ledger.skipped
+
+
+def test_what_is_left_to_other_shards_is_told(digits, small, tmp_path, capsys):
+    file = tmp_path / "study.yaml"
+    file.write_text(config(digits))
+    first = plan(parse_study(config(digits)), tmp_path, shard=(1, 2))
+    keys = {cell.key for cell in first.todo}
+    entries = [entry for entry in read_ledger([small]).entries if entry.key in keys]
+    write_ledger(entries, tmp_path / "ledger.jsonl")
+    command = ["study", str(file), "--output-dir", str(tmp_path), "--shard", "1/2"]
+    assert cli.run(command) == 0
+    assert "3 cells are left to other shards" in capsys.readouterr().out
+    assert cli.run([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["report"] is None
+    assert "3 cells are left to other shards" in found["reason"]
 
 
 def test_the_command_line(digits, small, tmp_path, capsys):
