@@ -101,6 +101,19 @@ def test_slices_keep_the_positions_in_the_split(tmp_path, streaming):
         assert load_data(f"{tmp_path}#train[50%:]", modality="text").n_rows == 5
 
 
+def test_the_one_split_that_was_saved_is_taken_by_its_name_alone(tmp_path):
+    named = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, split="train")
+    named.save_to_disk(tmp_path / "named")
+    texts(10).save_to_disk(tmp_path / "unnamed")
+    assert load_data(f"{tmp_path / 'named'}#train", modality="text").n_rows == 2
+    assert indices_of(load_data(f"{tmp_path / 'named'}#train[1:]", modality="text")) == [1]
+    with pytest.raises(ResqueError, match="no split 'test'; it has train"):
+        load_data(f"{tmp_path / 'named'}#test", modality="text")
+    with pytest.raises(ResqueError, match="one split only; leave out #test"):
+        load_data(f"{tmp_path / 'unnamed'}#test", modality="text")
+    assert load_data(tmp_path / "unnamed", modality="text").n_rows == 10
+
+
 def test_streams_and_processes_and_shards_take_each_row_once():
     for table in (texts(11), texts(11).to_iterable_dataset()):
         found = []
