@@ -308,6 +308,8 @@ def resque_task(
     0.0
     """
     check_task_options(init, embedding, n_init)
+    if max_rows < 1:
+        raise UsageError(f"max_rows is {max_rows}; expected at least 1")
     device = device_of(embeddings) if device is None else device
     x = _embed(embeddings, embedding, channel_axis)
     names = as_labels(labels, len(x))
@@ -353,9 +355,9 @@ def _embed(embeddings: Any, embedding: str, channel_axis: int) -> NDArray[Any]:
         x = as_vectors(embeddings, channel_axis, "embeddings")
     else:
         x = as_numpy(embeddings, "embeddings")
-        x = x.reshape(len(x), -1)
     if not len(x):
         raise ValueError("embeddings has no samples")
+    x = x.reshape(len(x), -1)
     x = x.astype(np.float32 if x.dtype == np.float32 else np.float64, copy=False)
     bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
     if len(bad):
