@@ -151,15 +151,7 @@ class CostCallback(TrainerCallback):
         """Book what follows: an evaluation, a checkpoint, or the next step."""
         self._book(control, evaluated=False)
 
-    def on_epoch_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
-        """Book what follows: an evaluation, a checkpoint, or the next step."""
-        self._book(control, evaluated=False)
+    on_epoch_end = on_step_end
 
     def on_save(
         self,
