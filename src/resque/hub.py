@@ -46,11 +46,11 @@ def check_repo_id(repo_id: str) -> None:
         raise UsageError(str(error)) from error
 
 
-def check_name(name: str, what: str = "name") -> None:
+def check_name(name: str) -> None:
     """Raise UsageError where this cannot be a file's name without its suffix."""
     if not NAME.fullmatch(name) or ".." in name:
         raise UsageError(
-            f"{what} is {name!r}; expected up to 96 letters, digits, '.', '_' or '-', "
+            f"name is {name!r}; expected up to 96 letters, digits, '.', '_' or '-', "
             "beginning with a letter or digit"
         )
 
