@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resque.clustering import cluster, disagreement, task_interval
 from resque.errors import UsageError
 from resque.sampling import draw_rows
-from resque.sums import ClassSums, Label
+from resque.sums import ClassSums, Ints, Label
 from resque.uncertainty import angles, estimate_noise, estimate_uncertainty
 
 ARRAY_GROUPS = 64  # groups of rows for the error, when whole arrays are at hand
@@ -367,7 +367,7 @@ def _embed(embeddings: Any, embedding: str, channel_axis: int) -> NDArray[Any]:
     return x
 
 
-def _warn_overfit(x: NDArray[Any], y: NDArray[np.int64], init: str) -> None:
+def _warn_overfit(x: NDArray[Any], y: Ints, init: str) -> None:
     """Warn where so few rows have so many dimensions that the class means find their own rows."""
     classes, dim = int(y.max()) + 1, x.shape[1]
     if init == "centroids" and classes > 1 and len(y) < classes * dim / 4:

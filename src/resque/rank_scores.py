@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import softmax
 
 from resque.clustering import cluster, contingency, disagreement, task_interval
@@ -239,7 +238,7 @@ class _Rows:
         found.add(self.x[rows], classes, self.kept.indices[rows], numbers)
         return found
 
-    def _of_rows(self, each: NDArray[np.float64]) -> Estimate:
+    def _of_rows(self, each: Floats) -> Estimate:
         value = float(each.mean())
         return self._estimate(value, [float(each[rest].mean()) for rest in self._parts()])
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from resque.batches import Batches, make_encoder
 from resque.class_priors import ClassPrior
@@ -25,6 +24,7 @@ from resque.relabeling import relabel
 from resque.representations import Vectors, collect_representations
 from resque.shifts import Corruption, parse_corruption
 from resque.study_predictors import codes_of, compare_layers, compute_predictors
+from resque.sums import Ints
 from resque.task_classes import has_other_names
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _columns_of(cell: Cell) -> dict[str, Any]:
     return {k: v for k, v in cell.options.items() if k in ("label_column", "input_columns")}
 
 
-def change_labels(rows: Any, label: str, cell: Cell) -> tuple[Any, NDArray[np.int64]]:
+def change_labels(rows: Any, label: str, cell: Cell) -> tuple[Any, Ints]:
     """Leave out, merge or rename classes as a cell says.
 
     Args:
