@@ -276,6 +276,20 @@ def test_texts_and_sounds(tmp_path, tokenizer):  # noqa: F811
     assert "no classifier head" in " ".join(record.notes)
 
 
+def test_what_cannot_be_trained_on_is_named(digits, tmp_path, tokenizer):  # noqa: F811
+    model, data = digits
+    stream = datasets.load_dataset(data, split="train", streaming=True)
+    with pytest.raises(ValueError, match="is a stream; retraining needs rows"):
+        retrain(model, stream, tmp_path / "a", **QUICK)
+    build("BertForSequenceClassification", **SMALL, vocab_size=30).save_pretrained(tmp_path / "b")
+    tokenizer.save_pretrained(tmp_path / "b")
+    pairs = text_table().rename_column("text", "sentence1")
+    pairs = pairs.add_column("sentence2", ["a"] * 39 + [None])
+    both = datasets.DatasetDict(train=pairs.select(range(39)), test=pairs)
+    with pytest.raises(ValueError, match=r"row 39 of .* cannot be read: the text is None"):
+        retrain(tmp_path / "b", both, tmp_path / "c", batch_size=4, progress=False)
+
+
 def test_evaluation_rows_are_never_training_rows(digits, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("resque"), "propagate", True)
     model, data = digits

@@ -277,11 +277,15 @@ def _original(
 
 def _labels(data: Data) -> Any:
     """Return (N,) labels as an object array, None where a row has none."""
+    if data.indices is None:
+        raise UsageError(f"{data.spec} is a stream; retraining needs rows that can be read again")
     name = data.columns.label or ""
     values = data.rows.select_columns([name]).with_format(None)[:][name]
-    found = np.empty(len(values), object)
-    found[:] = [read_label(value, data.columns, i) for i, value in enumerate(values)]
-    return found
+    labels = [
+        read_label(value, data.columns, int(index))
+        for index, value in zip(data.indices, values, strict=True)
+    ]
+    return np.array(labels, object)
 
 
 def _usable(data: Data, labels: Any) -> Ints:
@@ -318,11 +322,11 @@ def _by_length(data: Data, rows: Ints) -> Ints:
     if data.columns.modality != "text":
         return rows
     texts = _texts(data)
-    lengths = [sum(map(len, texts[row])) for row in rows]
+    lengths = [sum(len(text or "") for text in texts[row]) for row in rows]
     return rows[np.argsort(lengths, kind="stable")]
 
 
-def _texts(data: Data) -> list[tuple[str, ...]]:
+def _texts(data: Data) -> list[tuple[str | None, ...]]:
     """Return each row's text, or its pair of texts."""
     columns = data.rows.select_columns(list(data.columns.inputs)).with_format(None)[:]
     return list(zip(*(columns[name] for name in data.columns.inputs), strict=True))
