@@ -10,9 +10,11 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
+from resque import safeguard
 from resque.costs import Costs, Spent
 from resque.energy import Energy
 from resque.errors import ResqueError, UsageError
@@ -315,3 +317,19 @@ def test_what_a_kill_left_beside_a_folder_is_in_nobodys_way(tmp_path):
     write_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("new"))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "weights").read_text() == "new"
+
+
+def test_a_heartbeat_that_fails_does_not_end_the_watch(monkeypatch):
+    monkeypatch.setattr(safeguard, "LOOK", 0.01)
+    monkeypatch.setattr(safeguard, "HEARTBEAT", 0.0)
+    beats = []
+
+    def beat():
+        beats.append(None)
+        raise RuntimeError("the meter fails")
+
+    with safeguard.Safeguard(beat, safeguard.StopRequest(), 60.0, False):
+        deadline = time.monotonic() + 10
+        while len(beats) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(beats) >= 3
