@@ -22,8 +22,8 @@ from scipy.stats import rankdata, weightedtau
 from resque.mean_rank import with_mean_ranks
 from resque.rank_results import LayerScores, Observation, RankedModel, Ranking, sorted_by
 from resque.rank_scores import MEAN_OF, MEAN_RANK, SCORES, Estimate, difference
+from resque.sums import Floats, Ints
 
-Floats = NDArray[np.float64]
 TARGET = 0.9
 RESAMPLES = 500
 PLUS_PLUS = "resque_task, k-means++"  # RESQUE_task by its other initialisation
@@ -168,7 +168,7 @@ def tau(x: Floats, y: Floats) -> float:
     return float(weightedtau(x, y)[0])
 
 
-def measures(case: Case, name: str, rows: NDArray[np.int64]) -> Floats:
+def measures(case: Case, name: str, rows: Ints) -> Floats:
     """Return MEASURES of a score over some of the candidates."""
     own = rows[np.isfinite(case.scores[name][rows])]
     if not len(own):
@@ -179,7 +179,7 @@ def measures(case: Case, name: str, rows: NDArray[np.int64]) -> Floats:
     return np.array(told + regrets(case, rows, own[np.argmax(x)]))
 
 
-def regrets(case: Case, rows: NDArray[np.int64], chosen: int) -> list[float]:
+def regrets(case: Case, rows: Ints, chosen: int) -> list[float]:
     """Return the accuracy that a choice loses, and the kWh it takes more than the least.
 
     One that misses the target costs its whole run, as another has to be retrained after it.

@@ -9,6 +9,7 @@ but the accuracy of tuned-sst2 on its own data.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,16 +179,9 @@ def _tune(source: Path, folder: Path, data: DataSet, output: Path) -> None:
     print(f"{output.name}: accuracy {record.accuracy_final:.3f}", flush=True)
 
 
-def _copy(module):
-    """Return a module of the same kind, with weights of its own."""
-    import copy
-
-    return copy.deepcopy(module)
-
-
 def _first_layers(module, n):
     """Return a BERT's first n layers, with its embeddings, pooler and head."""
-    found = _copy(module)
+    found = copy.deepcopy(module)
     bert = getattr(found, "bert", found)
     bert.encoder.layer = bert.encoder.layer[:n]
     found.config.num_hidden_layers = n
@@ -196,7 +190,7 @@ def _first_layers(module, n):
 
 def _reset(module, fresh, parts):
     """Return a module with the weights of some of its parts from another."""
-    found = _copy(module)
+    found = copy.deepcopy(module)
     weights = {k: v for k, v in fresh.state_dict().items() if k.startswith(parts)}
     found.load_state_dict(weights, strict=False)
     return found
@@ -204,7 +198,7 @@ def _reset(module, fresh, parts):
 
 def _mixed(trained, fresh, share):
     """Return the mean of two modules' weights, `share` of the first."""
-    found = _copy(trained)
+    found = copy.deepcopy(trained)
     other = fresh.state_dict()
     found.load_state_dict({
         key: share * value + (1 - share) * other[key] if value.is_floating_point() else value

@@ -30,6 +30,7 @@ from ranking_analysis import (
 from ranking_candidates import IMAGES, STUDIES, TEXTS, TOKENS, Study
 from scipy.stats import rankdata
 
+from resque.documents import plain
 from resque.files import write_whole
 
 NAMES = (*SCORED, PLUS_PLUS, COMBINED)
@@ -86,7 +87,7 @@ def report(output: Path) -> None:
         "seeds": seeds,
         "seconds": {name: seconds_of(found) for name, found in scores.items()},
     }
-    text = json.dumps(clean(document), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(plain(document), indent=1, ensure_ascii=False) + "\n"
     write_whole(output / "report.json", lambda staged: staged.write_text(text))
     told = markdown(document, groups, cases)
     write_whole(output / "report.md", lambda staged: staged.write_text(told))
@@ -193,17 +194,6 @@ def seconds_of(scores: dict) -> dict[str, float]:
         name: float(np.median([x[name] for x in each if name in x]))
         for name in ("pass", *SCORED, PLUS_PLUS)
     }
-
-
-def clean(x):
-    """Return plain JSON types; None for what is no number."""
-    if isinstance(x, dict):
-        return {key: clean(value) for key, value in x.items()}
-    if isinstance(x, list | tuple):
-        return [clean(value) for value in x]
-    if isinstance(x, float):
-        return float(x) if np.isfinite(x) else None
-    return x
 
 
 def markdown(document: dict, groups: dict[str, Summary], cases: Sequence[Case]) -> str:

@@ -13,6 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from resque.study_words import brackets
+from resque.study_words import number as two
+
 ASSET = Path(__file__).parent / "assets" / "studies.json"
 ALL = "all"  # the choice of every study
 UNLABELLED = "resque_dist_predicted"  # our RESQUE without labels, chosen beforehand
@@ -261,23 +264,13 @@ def _difference(studies: Studies, study: str, measure: str, mine: str, rival: st
     return f" The difference over the {runs} runs that have both, {value}, {clear}."
 
 
-def two(x: float) -> str:
-    """Return two decimals with a true minus.
-
-    >>> two(-0.125), two(-0.001)
-    ('−0.12', '0.00')
-    """
-    text = f"{x:.2f}"
-    return "0.00" if text == "-0.00" else text.replace("-", "−")
-
-
 def interval_text(value: float, interval: tuple[float, float] | None) -> str:
     """Return a value with its interval.
 
     >>> interval_text(0.86, (0.74, 0.93))
     '0.86 [0.74, 0.93]'
     """
-    return two(value) + (f" [{two(interval[0])}, {two(interval[1])}]" if interval else "")
+    return f"{two(value)} {brackets(interval)}".rstrip()
 
 
 def amount(x: float | None) -> str:

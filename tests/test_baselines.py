@@ -254,6 +254,8 @@ def test_options_out_of_range():
             distance(x, y, max_samples=1)
     with pytest.raises(ValueError, match="12 rows and y 15; paired"):
         mmd(x, y, paired=True)
+    with pytest.raises(ValueError, match="12 rows and y 15; paired"):
+        mmd(x, y, paired=True, max_samples=10)
     with pytest.raises(ValueError, match="12 rows and y 15; CKA"):
         linear_cka(x, y)
 

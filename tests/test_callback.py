@@ -63,7 +63,8 @@ def make_trainer(digits, tmp_path):
     return make
 
 
-def test_a_record_by_one_line(make_trainer, tmp_path):
+def test_a_record_by_one_line(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/home/ann/train.py", "--hub_token", "hf_abcdefgh12"])
     callback = CostCallback(country="FRA", price_per_hour=2.0)
     trainer = make_trainer(callback, eval_on_start=True, max_grad_norm=0.5)
     start = [p.detach().clone() for p in trainer.model.parameters()]
@@ -97,6 +98,7 @@ def test_a_record_by_one_line(make_trainer, tmp_path):
     assert record.seconds_training == pytest.approx(sum(e.seconds for e in record.epochs), abs=0.2)
     runtimes = sum(x["eval_runtime"] for x in logs if "eval_runtime" in x)
     assert record.seconds_evaluation == pytest.approx(runtimes, rel=0.3, abs=0.2)
+    assert record.command == "train.py --hub_token <token>"
     assert record.energy_kwh > 0
     assert record.price == pytest.approx(record.seconds_training * 2 / 3600)
 

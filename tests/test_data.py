@@ -101,6 +101,19 @@ def test_slices_keep_the_positions_in_the_split(tmp_path, streaming):
         assert load_data(f"{tmp_path}#train[50%:]", modality="text").n_rows == 5
 
 
+def test_the_one_split_that_was_saved_is_taken_by_its_name_alone(tmp_path):
+    named = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, split="train")
+    named.save_to_disk(tmp_path / "named")
+    texts(10).save_to_disk(tmp_path / "unnamed")
+    assert load_data(f"{tmp_path / 'named'}#train", modality="text").n_rows == 2
+    assert indices_of(load_data(f"{tmp_path / 'named'}#train[1:]", modality="text")) == [1]
+    with pytest.raises(ResqueError, match="no split 'test'; it has train"):
+        load_data(f"{tmp_path / 'named'}#test", modality="text")
+    with pytest.raises(ResqueError, match="one split only; leave out #test"):
+        load_data(f"{tmp_path / 'unnamed'}#test", modality="text")
+    assert load_data(tmp_path / "unnamed", modality="text").n_rows == 10
+
+
 def test_streams_and_processes_and_shards_take_each_row_once():
     for table in (texts(11), texts(11).to_iterable_dataset()):
         found = []
@@ -237,6 +250,19 @@ def test_sound_is_decoded_and_resampled():
     half = read_row(data, index, row, sampling_rate=8000).inputs
     assert half.dtype == np.float32
     assert half[100:-100] == pytest.approx(wave[::2][100:-100], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "greatest", "silence"), [(np.uint8, 127, 128), (np.int16, 32767, 0)]
+)
+def test_sound_of_every_width_has_its_full_amplitude(dtype, greatest, silence):
+    wave = np.sin(np.arange(400) / 10)
+    out = io.BytesIO()
+    wavfile.write(out, 16000, np.rint(wave * greatest + silence).astype(dtype))
+    table = datasets.Dataset.from_list([{"audio": {"bytes": out.getvalue(), "path": None}}])
+    data = load_data(table.cast_column("audio", datasets.Audio()), modality="audio")
+    index, row = next(iter(iterate(data)))
+    assert read_row(data, index, row).inputs == pytest.approx(wave, abs=0.01)
 
 
 def test_a_file_that_cannot_be_read_is_told_with_its_cause(tmp_path):

@@ -185,6 +185,15 @@ def test_a_task(digits, images):
     assert flat.results[0].dimension > report.results[0].dimension
 
 
+def test_a_layer_is_read_once_however_often_it_is_named(digits):
+    model, data = digits
+    names = resque.fingerprint(
+        model, f"{data}#test[:20]", layers=[-1, "all", "resnet.encoder.stages.1"], **options()
+    ).header.layers
+    assert len(names) == len(set(names))
+    assert names[0] == "resnet.encoder.stages.1"
+
+
 def test_the_command_does_it_again(digits, capsys):
     model, data = digits
     report = resque.estimate(
@@ -232,6 +241,7 @@ def test_the_report_is_readable_and_plain_json(digits, tmp_path):
         ({"original": "d", "shifted": "d", "dtype": "int8"}, ValueError, "float32"),
         ({"original": "d", "corruption": "fog:1"}, ValueError, "gaussian"),
         ({"task": "d", "layers": "all"}, ValueError, "one layer"),
+        ({"original": "d", "shifted": "d", "layers": []}, ValueError, "layers is empty"),
         ({"original": "d", "shifted": "d", "batch_size": 0}, ValueError, "batch_size"),
     ],
 )

@@ -58,6 +58,10 @@ def test_what_differs_is_named(name, value):
 def test_the_same_data_is_not_added_twice():
     with pytest.raises(ValueError, match="twice"):
         made([1, 2]) + made([1, 2])
+    unnamed = made([3, 4], source="<Dataset>")  # whether it is the same data is not known
+    assert (unnamed + unnamed).header.counts.samples == 4
+    with pytest.raises(ValueError, match="hold d#1-2: its samples would count twice"):
+        (unnamed + made([1, 2])) + (unnamed + made([1, 2]))
 
 
 def test_saved_and_loaded(tmp_path):

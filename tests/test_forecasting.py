@@ -52,6 +52,24 @@ def test_harder_shifts_cost_more_and_doing_nothing_is_free(digits, ledger):
     assert strong.price.value == pytest.approx(strong.seconds.value * 3.6 / 3600)
 
 
+@pytest.mark.parametrize(
+    ("split", "accumulation", "steps"),
+    [
+        ("", 1, 898 // 31),  # the training split; the test split has 899 rows
+        ("#test[:200]", 1, 160 // 31),  # a fifth is kept apart for evaluation
+        ("#train[:200]", 2, 200 // 62),
+    ],
+)
+def test_given_rates_are_of_the_rows_trained_on(digits, ledger, split, accumulation, steps):
+    model, data = digits
+    answer = forecast(
+        model, f"{data}{split}", corruptions="gaussian:0.4", ledgers=[ledger], max_samples=50,
+        rates=Rates(0.02, 20.0), device="cpu", batch_size=31, gradient_accumulation=accumulation,
+    )  # fmt: skip
+    found = next(x.forecast for x in answer.candidates if x.forecast)
+    assert found.steps_per_epoch == steps
+
+
 def test_sources_keep_what_was_learnt_for_the_next_call(digits, ledger, monkeypatch):
     model, data = digits
     given = (model, f"{data}#train[:100]")

@@ -278,6 +278,11 @@ def test_task_odd_inputs():
         resque_task(np.random.default_rng(0).normal(size=(20, 200)), [0, 1] * 10)
     with pytest.raises(ValueError, match="row 2"):
         resque_task(np.where(np.arange(10)[:, None] == 2, np.inf, x), [0, 1] * 5)
+    with pytest.raises(ValueError, match="max_rows is 0"):
+        resque_task([[1.0], [2.0]], [0, 1], max_rows=0)
+    for embedding in ("averaged", "flattened"):
+        with pytest.raises(ValueError, match="embeddings has no samples"):
+            resque_task(np.zeros((0, 4)), [], embedding=embedding)
     with pytest.raises(ValueError, match="k-means"):
         resque_task(x, [0, 1] * 5, init="random")  # type: ignore[arg-type]
 

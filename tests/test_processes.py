@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from resque import Fingerprint, estimate, fingerprint
+from resque.processes import together
 
 SCRIPT = """
 import sys
@@ -91,3 +92,16 @@ def test_an_error_on_one_process_ends_all(digits, tmp_path):
     )  # fmt: skip
     assert done.returncode != 0
     assert "row 3 " in done.stderr
+
+
+def test_a_failure_without_a_text_is_told_to_the_others(monkeypatch):
+    told = []
+    monkeypatch.setattr("resque.processes.rank_and_world", lambda: (0, 2))
+    monkeypatch.setattr("accelerate.utils.gather_object", lambda x: told.extend(x) or [*x, None])
+
+    def run():
+        raise AssertionError
+
+    with pytest.raises(AssertionError):
+        together(run)
+    assert told == ["AssertionError"]  # an empty text would pass for success there

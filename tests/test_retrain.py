@@ -15,7 +15,7 @@ import transformers
 from PIL import Image
 
 import resque
-from resque import cli, read_records
+from resque import cli, read_records, strategies
 from resque.retrain import retrain
 from test_representations import SMALL, build, text_table, tokenizer  # noqa: F401
 
@@ -274,6 +274,40 @@ def test_texts_and_sounds(tmp_path, tokenizer):  # noqa: F811
     record = retrain(tmp_path / "base", text_table(), tmp_path / "c", **options)
     assert record.model.new_head
     assert "no classifier head" in " ".join(record.notes)
+
+
+def test_what_cannot_be_trained_on_is_named(digits, tmp_path, tokenizer):  # noqa: F811
+    model, data = digits
+    stream = datasets.load_dataset(data, split="train", streaming=True)
+    with pytest.raises(ValueError, match="is a stream; retraining needs rows"):
+        retrain(model, stream, tmp_path / "a", **QUICK)
+    build("BertForSequenceClassification", **SMALL, vocab_size=30).save_pretrained(tmp_path / "b")
+    tokenizer.save_pretrained(tmp_path / "b")
+    pairs = text_table().rename_column("text", "sentence1")
+    pairs = pairs.add_column("sentence2", ["a"] * 39 + [None])
+    both = datasets.DatasetDict(train=pairs.select(range(39)), test=pairs)
+    with pytest.raises(ValueError, match=r"row 39 of .* cannot be read: the text is None"):
+        retrain(tmp_path / "b", both, tmp_path / "c", batch_size=4, progress=False)
+
+
+def test_a_head_within_the_base_model_is_trained_alone():
+    class WrappedForImageClassification(torch.nn.Module):  # as transformers wraps timm's models
+        base_model_prefix = "timm_model"
+        config = transformers.PretrainedConfig(num_labels=3)
+
+        def __init__(self):
+            super().__init__()
+            self.timm_model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 3))
+
+    trained = strategies.prepare(WrappedForImageClassification(), "head", 8)
+    assert [n for n, p in trained.named_parameters() if p.requires_grad] == [
+        "timm_model.1.weight",
+        "timm_model.1.bias",
+    ]
+    adapted = strategies.prepare(WrappedForImageClassification(), "lora", 2)
+    names = [n for n, p in adapted.named_parameters() if p.requires_grad]
+    assert {name.split("timm_model.")[1].partition(".")[0] for name in names} == {"0", "1"}
+    assert not any("1.lora" in name for name in names)
 
 
 def test_evaluation_rows_are_never_training_rows(digits, tmp_path, caplog, monkeypatch):

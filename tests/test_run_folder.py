@@ -10,12 +10,15 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
+from resque import safeguard
 from resque.costs import Costs, Spent
 from resque.energy import Energy
 from resque.errors import ResqueError, UsageError
+from resque.files import write_folder
 from resque.run_folder import (
     begin,
     cannot_save,
@@ -305,3 +308,28 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ResqueError, match=r"cannot write to .*file"):
         lock_folder(tmp_path / "file")
+
+
+def test_what_a_kill_left_beside_a_folder_is_in_nobodys_way(tmp_path):
+    for name in (".model-new", ".model-old", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("old")
+    write_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("new"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "weights").read_text() == "new"
+
+
+def test_a_heartbeat_that_fails_does_not_end_the_watch(monkeypatch):
+    monkeypatch.setattr(safeguard, "LOOK", 0.01)
+    monkeypatch.setattr(safeguard, "HEARTBEAT", 0.0)
+    beats = []
+
+    def beat():
+        beats.append(None)
+        raise RuntimeError("the meter fails")
+
+    with safeguard.Safeguard(beat, safeguard.StopRequest(), 60.0, False):
+        deadline = time.monotonic() + 10
+        while len(beats) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(beats) >= 3

@@ -11,12 +11,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
 from ledgers import make_entries
 from resque import cli, resque_dist, study_config
-from resque.ledger import FAILED, append_entry, read_ledger
+from resque.ledger import FAILED, append_entry, read_ledger, write_ledger
 from resque.study import merge, plan, run
 from resque.study_config import parse_study
 from resque.study_measurement import Measurer
@@ -217,6 +218,21 @@ def test_the_main_layer_is_the_classifiers_input_wherever_it_is_asked_for(digits
         assert found.predictors["resque_dist"] == whole.predictors["resque_dist"]
 
 
+def test_cells_of_other_input_columns_do_not_share_a_pass(digits, tmp_path):
+    rows = datasets.load_dataset(digits[1], split="test[:40]")
+    features = datasets.Features({**rows.features, "turned": datasets.Image()})
+    rows = rows.map(lambda row: {"turned": row["image"].rotate(90)}, features=features)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    cell = replace(parse_study(config(digits)).cells[0], corruption=None, measurement={})
+    cell = replace(cell, original=f"{digits[1]}#test[:40]", dataset=str(tmp_path / "rows.parquet"))
+    measurer = Measurer("cpu")
+    upright, turned = (
+        measurer.measure(replace(cell, options={"input_columns": name})).predictors["accuracy"]
+        for name in ("image", "turned")
+    )
+    assert upright > 0.8 > turned
+
+
 def test_what_is_done_is_not_done_again(digits, small, tmp_path):
     study = parse_study(config(digits))
     chosen = plan(study, small)
@@ -317,6 +333,22 @@ def test_a_kill_loses_and_doubles_no_cell(digits, tmp_path):
     ledger = read_ledger([out])
     assert len((out / "ledger.jsonl").read_text().splitlines()) == len(ledger.entries) == 6
     assert not ledger.skipped
+
+
+def test_what_is_left_to_other_shards_is_told(digits, small, tmp_path, capsys):
+    file = tmp_path / "study.yaml"
+    file.write_text(config(digits))
+    first = plan(parse_study(config(digits)), tmp_path, shard=(1, 2))
+    keys = {cell.key for cell in first.todo}
+    entries = [entry for entry in read_ledger([small]).entries if entry.key in keys]
+    write_ledger(entries, tmp_path / "ledger.jsonl")
+    command = ["study", str(file), "--output-dir", str(tmp_path), "--shard", "1/2"]
+    assert cli.run(command) == 0
+    assert "3 cells are left to other shards" in capsys.readouterr().out
+    assert cli.run([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["report"] is None
+    assert "3 cells are left to other shards" in found["reason"]
 
 
 def test_the_command_line(digits, small, tmp_path, capsys):

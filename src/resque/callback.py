@@ -18,6 +18,7 @@ from resque.costs import CostMeter, Costs, Spent
 from resque.energy import find_grid
 from resque.errors import UsageError
 from resque.models import digest_of
+from resque.public_text import TOKEN
 from resque.recording import (
     NO_ENERGY,
     Rates,
@@ -150,15 +151,7 @@ class CostCallback(TrainerCallback):
         """Book what follows: an evaluation, a checkpoint, or the next step."""
         self._book(control, evaluated=False)
 
-    def on_epoch_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
-        """Book what follows: an evaluation, a checkpoint, or the next step."""
-        self._book(control, evaluated=False)
+    on_epoch_end = on_step_end
 
     def on_save(
         self,
@@ -326,7 +319,7 @@ class CostCallback(TrainerCallback):
             **cost_fields(costs, Spent(), self._rates, args.world_size) | {"seconds_waiting": None},
             resumes=int(self._resumed_at > 0),
             host=describe_host(),
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            command=TOKEN.sub("<token>", " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
             started=self._started,
             ended=run_folder.utc_now(),
             notes=self._notes(args),

@@ -30,7 +30,6 @@ FRONT = re.compile(
     r"---[ \t]*(?:\r\n|\n|$)"
 )
 
-Reports = Document | Mapping[str, Any] | Any
 Costs = str | Path | Ledger | Iterable[Entry | CostRecord]
 
 

@@ -14,9 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from resque.card import Content, facts_on, write_card
 from resque.card_figure import card_figure
-from resque.errors import ResqueError, is_lost
+from resque.errors import ResqueError
 from resque.files import write_whole
-from resque.hub import check_repo_id, explained, is_offline, open_api, try_again
+from resque.hub import (
+    check_repo_id,
+    explained,
+    is_offline,
+    open_api,
+    open_pull_request,
+    try_again,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -165,7 +172,9 @@ def push_card(
         if not create_pr:
             return try_again(change)
         made = try_again(lambda: _checked(api, repo_id, content))
-        return _ask(api, repo_id, made), made
+        address = f"{api.endpoint}/{repo_id}/discussions"
+        asked = functools.partial(_commit, api, repo_id, made, create_pr=True)
+        return open_pull_request(asked, address), made
 
 
 def _checked(api: HfApi, repo_id: str, content: Content) -> Draft:
@@ -193,20 +202,6 @@ def _validate(api: HfApi, text: str) -> None:
     if errors:
         said = "; ".join(str(x.get("message", x)) for x in errors)[:400]
         raise ResqueError(f"the Hub does not take this card: {said}")
-
-
-def _ask(api: HfApi, repo_id: str, made: Draft) -> str:
-    """Open a pull request, never a second one where the first one's answer was lost."""
-    try:
-        commit = try_again(lambda: _commit(api, repo_id, made, create_pr=True), lost_is_safe=False)
-    except Exception as error:
-        if not is_lost(error):
-            raise
-        raise ResqueError(
-            "the connection to the Hub broke off: a pull request may have been opened. Look at "
-            f"{api.endpoint}/{repo_id}/discussions before you try again"
-        ) from error
-    return str(commit.pr_url)
 
 
 def _commit(api: HfApi, repo_id: str, made: Draft, create_pr: bool = False) -> Any:

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resque.errors import UsageError
+from resque.sums import Floats, Ints
 
 MIN_CLUSTERS = 3  # a correlation of fewer says nothing
 MIN_CLUSTERS_INTERVAL = 5  # fewer give too few different resamples
@@ -40,9 +41,7 @@ MIN_RESAMPLES = 100
 DEFINED_SHARE = 0.9  # of the resamples, for an interval
 COEFFICIENTS = ("pearson", "spearman", "kendall", "concordance")
 
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

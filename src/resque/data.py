@@ -211,9 +211,11 @@ def _explain_data(error: Exception, spec: DataSpec) -> ResqueError:
 def _pick_split(rows: Any, spec: DataSpec) -> tuple[Any, DataSpec, int]:
     """Return the rows of the split asked for, or of the default one, with their first position."""
     if not isinstance(rows, dict):
-        if spec.split and not hasattr(rows, "cache_files"):
+        if spec.split is None:
+            return rows, spec, 0
+        if getattr(rows, "split", None) is None:
             raise ResqueError(f"{spec.path!r} has one split only; leave out #{spec.split}")
-        return rows, spec, 0
+        rows = {str(rows.split): rows}
     if not rows:
         raise ResqueError(f"{spec.path!r} has no split")
     if spec.split is None:

@@ -125,13 +125,11 @@ def mmd(
     Returns:
         The discrepancy, at most 2; it may be below 0, as its mean is 0 with no shift.
     """
-    return _mmd_of(*_distances(x, y, max_samples, seed), bandwidth, paired)
+    return _mmd_of(*_distances(x, y, max_samples, seed, paired), bandwidth, paired)
 
 
 def _mmd_of(distances: Floats, n: int, bandwidth: float | None, paired: bool) -> float:
     m = len(distances) - n
-    if paired and n != m:
-        raise UsageError(f"x has {n} rows and y {m}; paired rows are equally many")
     if bandwidth is not None and not 0 < bandwidth < np.inf:
         raise UsageError(f"bandwidth is {bandwidth}; expected a number above 0")
     h = bandwidth or _median_distance(distances)
@@ -145,13 +143,19 @@ def _mmd_of(distances: Floats, n: int, bandwidth: float | None, paired: bool) ->
     return float(within_x + within_y - 2 * (across.sum() - left_out) / (n * (m - paired)))
 
 
-def _distances(x: Any, y: Any, max_samples: int, seed: int) -> tuple[Floats, int]:
+def _distances(
+    x: Any, y: Any, max_samples: int, seed: int, paired: bool = False
+) -> tuple[Floats, int]:
     """Return the Euclidean distances between all rows, x's before y's, and how many are x's."""
     from scipy.spatial.distance import pdist, squareform
 
     if max_samples < 2:
         raise UsageError(f"max_samples is {max_samples}; expected at least 2")
-    a, b = (side[draw_rows(len(side), max_samples, seed)] for side in two_sides(x, y, least=2))
+    sides = two_sides(x, y, least=2)
+    n, m = map(len, sides)
+    if paired and n != m:  # a subsample of each would be equally many, of other pairs
+        raise UsageError(f"x has {n} rows and y {m}; paired rows are equally many")
+    a, b = (side[draw_rows(len(side), max_samples, seed)] for side in sides)
     return np.asarray(squareform(pdist(np.concatenate([a, b])))), len(a)
 
 
@@ -185,7 +189,7 @@ def _energy_of(distances: Floats, n: int) -> float:
 
 def mmd_and_energy(x: Any, y: Any, *, paired: bool = False) -> tuple[float, float]:
     """Return `mmd` and `energy_distance` from distances that are computed once for both."""
-    distances, n = _distances(x, y, MAX_SAMPLES, 0)
+    distances, n = _distances(x, y, MAX_SAMPLES, 0, paired)
     return _mmd_of(distances, n, None, paired), _energy_of(distances, n)
 
 

@@ -23,15 +23,15 @@ class Stopped(ResqueError):
         self.signal, self.exit_code = signal, 128 + signal
 
 
-def near(name: str, known: Iterable[str], n: int = 5) -> list[str]:
-    """Return the known names most like this one, the nearest first.
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known names most like this one, five at most, the nearest first.
 
     >>> near("encoder.layr.1", ["encoder.layer.1", "pooler"])
     ['encoder.layer.1']
     """
     import difflib
 
-    return difflib.get_close_matches(name, list(known), n=n, cutoff=0.5)
+    return difflib.get_close_matches(name, list(known), n=5, cutoff=0.5)
 
 
 def explain(error: BaseException, kind: str, name: str) -> ResqueError:

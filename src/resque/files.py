@@ -67,6 +67,7 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> Path:
         staged.mkdir(parents=True)
         write(staged)
         if target.exists():
+            shutil.rmtree(old, ignore_errors=True)  # of a process that was killed here
             os.replace(target, old)
         os.replace(staged, target)
     except Exception as error:

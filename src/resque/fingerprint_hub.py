@@ -68,11 +68,11 @@ def push(
 def pull(
     repo_id: str,
     *,
-    name: str | None = None,
-    revision: str | None = None,
-    token: str | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
+    name: str | None,
+    revision: str | None,
+    token: str | None,
+    cache_dir: str | Path | None,
+    local_files_only: bool,
 ) -> Fingerprint:
     """Load a published fingerprint; see `Fingerprint.from_pretrained`.
 

@@ -41,9 +41,9 @@ class Fingerprint:
         _check_same(self.header, other.header, ADDED, "add")
         if self.header.noise:
             raise ResqueError("noise was added to these fingerprints: add them before it")
-        twice = [s for s in other.header.sources if s in self.header.sources]
-        if twice and not twice[0].dataset.startswith("<"):
-            raise ResqueError(f"both fingerprints hold {twice[0]}: its samples would count twice")
+        for source in other.header.sources:
+            if source in self.header.sources and not source.dataset.startswith("<"):
+                raise ResqueError(f"both fingerprints hold {source}: its samples would count twice")
         sums = {layer: self.sums[layer] + other.sums[layer] for layer in self.header.layers}
         header = replace(
             self.header,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from resque.data import open_data
+from resque.data import open_data, open_source
 from resque.energy import Grid, find_grid
 from resque.errors import ResqueError, UsageError
 from resque.forecast_runs import LABELLED, TASKS, UNLABELLED, Kind, Known, is_new_task
@@ -20,6 +20,7 @@ from resque.probes import probe
 from resque.records import Measured, Probe
 from resque.study_measurement import Measurement, Measurer
 from resque.targets import parse_target, wanted_accuracy
+from resque.training_data import EVAL_SHARE, choose_splits
 
 NOTHING = "nothing"  # the strategy that leaves the model as it is
 log = logging.getLogger(__name__)
@@ -309,8 +310,13 @@ def kind_of(measured: Measurement) -> Kind:
 
 
 def _given(cell: Cell, rates: Rates) -> _Step:
-    rows = len(open_data(cell.dataset)[0])
-    batch = int(cell.options.get("batch_size", 32))
+    """Return the rates as given, for the rows that `retrain` would train on."""
+    source = open_source(cell.dataset)
+    train, evaluation, _ = choose_splits(source, cell.eval_split)
+    rows = len(open_data(source.at(train))[0])
+    if evaluation is None:
+        rows -= round(EVAL_SHARE * rows)
+    batch = int(cell.options.get("batch_size", 32)) * cell.options.get("gradient_accumulation", 1)
     return _Step(rates.probe, "given", max(rows // batch, 1), float(rows), None)
 
 

@@ -46,11 +46,11 @@ def check_repo_id(repo_id: str) -> None:
         raise UsageError(str(error)) from error
 
 
-def check_name(name: str, what: str = "name") -> None:
+def check_name(name: str) -> None:
     """Raise UsageError where this cannot be a file's name without its suffix."""
     if not NAME.fullmatch(name) or ".." in name:
         raise UsageError(
-            f"{what} is {name!r}; expected up to 96 letters, digits, '.', '_' or '-', "
+            f"name is {name!r}; expected up to 96 letters, digits, '.', '_' or '-', "
             "beginning with a letter or digit"
         )
 
@@ -280,33 +280,35 @@ def push(
     if is_offline():
         raise ResqueError(f"HF_HUB_OFFLINE is set: nothing can be written to {target.repo_id!r}")
     api = open_api(target.token)
+
+    def commit() -> Any:
+        return _commit(api, target, files, message, once or {})
+
     with explained("repository", target.repo_id):
         if target.create_pr:
-            return _ask(api, target, files, message, once or {})
+            prefix = "" if target.kind == "model" else f"{target.kind}s/"
+            address = f"{api.endpoint}/{prefix}{target.repo_id}/discussions"
+            return open_pull_request(commit, address)
         try_again(lambda: _make(api, target))
-        commit = try_again(lambda: _commit(api, target, files, message, once or {}))
-    return str(commit.commit_url)
+        return str(try_again(commit).commit_url)
 
 
-def _ask(
-    api: HfApi,
-    target: Target,
-    files: Mapping[str, bytes | Path],
-    message: str,
-    once: Mapping[str, bytes],
-) -> str:
-    """Open a pull request, never a second one where the first one's answer was lost."""
+def open_pull_request(commit: Callable[[], Any], discussions: str) -> str:
+    """Open a pull request, never a second one where the first one's answer was lost.
+
+    Args:
+        commit: asks for it, and returns the Hub's answer.
+        discussions: address of the repository's.
+    """
     try:
-        commit = try_again(lambda: _commit(api, target, files, message, once), lost_is_safe=False)
+        return str(try_again(commit, lost_is_safe=False).pr_url)
     except Exception as error:
         if not is_lost(error):
             raise
-        prefix = "" if target.kind == "model" else f"{target.kind}s/"
         raise ResqueError(
             "the connection to the Hub broke off: a pull request may have been opened. Look at "
-            f"{api.endpoint}/{prefix}{target.repo_id}/discussions before you try again"
+            f"{discussions} before you try again"
         ) from error
-    return str(commit.pr_url)
 
 
 def _commit(

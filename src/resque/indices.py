@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resque.clustering import cluster, disagreement, task_interval
 from resque.errors import UsageError
 from resque.sampling import draw_rows
-from resque.sums import ClassSums, Label
+from resque.sums import ClassSums, Ints, Label
 from resque.uncertainty import angles, estimate_noise, estimate_uncertainty
 
 ARRAY_GROUPS = 64  # groups of rows for the error, when whole arrays are at hand
@@ -308,6 +308,8 @@ def resque_task(
     0.0
     """
     check_task_options(init, embedding, n_init)
+    if max_rows < 1:
+        raise UsageError(f"max_rows is {max_rows}; expected at least 1")
     device = device_of(embeddings) if device is None else device
     x = _embed(embeddings, embedding, channel_axis)
     names = as_labels(labels, len(x))
@@ -353,9 +355,9 @@ def _embed(embeddings: Any, embedding: str, channel_axis: int) -> NDArray[Any]:
         x = as_vectors(embeddings, channel_axis, "embeddings")
     else:
         x = as_numpy(embeddings, "embeddings")
-        x = x.reshape(len(x), -1)
     if not len(x):
         raise ValueError("embeddings has no samples")
+    x = x.reshape(len(x), -1)
     x = x.astype(np.float32 if x.dtype == np.float32 else np.float64, copy=False)
     bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
     if len(bad):
@@ -365,7 +367,7 @@ def _embed(embeddings: Any, embedding: str, channel_axis: int) -> NDArray[Any]:
     return x
 
 
-def _warn_overfit(x: NDArray[Any], y: NDArray[np.int64], init: str) -> None:
+def _warn_overfit(x: NDArray[Any], y: Ints, init: str) -> None:
     """Warn where so few rows have so many dimensions that the class means find their own rows."""
     classes, dim = int(y.max()) + 1, x.shape[1]
     if init == "centroids" and classes > 1 and len(y) < classes * dim / 4:

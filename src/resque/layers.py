@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,14 +26,14 @@ class Layer:
         pooling: for (N, tokens, features): "mean" under the attention mask, "cls" the first
             token, "last" the last real token, "official" the mean over features. (N, C, H, W)
             is averaged over space by each of them. "none" leaves the tokens to `resque.words`.
-        why: one line that says why it was chosen.
+        why: one line that says why it was chosen; two ways to the same layer are one layer.
     """
 
     name: str
     module: str
     entering: bool
     pooling: str
-    why: str
+    why: str = field(compare=False)
 
 
 def choose_layers(
@@ -49,7 +49,7 @@ def choose_layers(
         pooling: one of `POOLINGS`.
 
     Raises:
-        ResqueError: where there is no such layer or pooling.
+        ResqueError: where there is no such layer or pooling, or no layer at all.
     """
     if pooling not in POOLINGS:
         raise UsageError(f"pooling is {pooling!r}; expected one of {', '.join(POOLINGS)}")
@@ -65,6 +65,8 @@ def choose_layers(
             chosen += [_named(model, name, pooling, "all layers") for name in hidden]
         else:
             chosen.append(_one(model, hidden, layer, pooling))
+    if not chosen:
+        raise UsageError("layers is empty; expected names or indices, or None to choose one")
     return tuple(dict.fromkeys(chosen))
 
 

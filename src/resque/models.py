@@ -170,7 +170,7 @@ def _n_classes(module: nn.Module) -> int | None:
 
 
 def digest_of(module: nn.Module) -> str:
-    """Return a digest of names, shapes and up to 64 evenly spaced values of each parameter."""
+    """Return a digest of names, shapes and at most 127 evenly spaced values a parameter."""
     digest = hashlib.sha256()
     for name, tensor in module.named_parameters():
         flat = tensor.detach().flatten()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -90,20 +90,30 @@ def make_options(given: dict[str, Any]) -> Options:
     Raises:
         TypeError: for an unknown option.
     """
-    known = [f.name for f in fields(Options)]
+    check_known(given, Options)
+    return Options(**given)
+
+
+def check_known(given: Iterable[str], kind: Any) -> None:
+    """Raise TypeError, with the names near it, for one that is no field of a dataclass."""
+    known = [f.name for f in fields(kind)]
     for name in given:
         if name not in known:
             like = near(name, known) or known
             raise TypeError(f"unknown option {name!r}; near it: {', '.join(like)}")
-    return Options(**given)
 
 
-def flags_of(use: Options) -> list[str]:
-    """Return the options that are not the default, as command-line flags."""
+def flags_of(use: Any, left_out: Collection[str]) -> list[str]:
+    """Return the options that are not the default, as command-line flags.
+
+    Args:
+        use: a dataclass of options.
+        left_out: names of those that are no flags.
+    """
     words: list[str] = []
-    for f in fields(Options):
+    for f in fields(use):
         value = getattr(use, f.name)
-        if value == f.default or f.name in NOT_FLAGS:
+        if value == f.default or f.name in left_out:
             continue
         flag = "--" + {"input_columns": "input-column"}.get(f.name, f.name.replace("_", "-"))
         if value is True:
@@ -136,4 +146,4 @@ def command_line(
             command += [f"--{flag}", value]
     asked = [] if layers is None else [layers] if isinstance(layers, str | int) else layers
     command += [f"--layer={layer}" for layer in asked]
-    return shlex.join([*command, *flags_of(use)])
+    return shlex.join([*command, *flags_of(use, NOT_FLAGS)])

@@ -42,11 +42,12 @@ def together(run: Callable[[], T]) -> T:
         return run()
     result: list[T] = []
     error: Exception | None = None
+    said = None
     try:
         result.append(run())
     except Exception as raised:
-        error = raised
-    failed = [text for text in gather_object([None if error is None else str(error)]) if text]
+        error, said = raised, str(raised) or type(raised).__name__
+    failed = list(filter(None, gather_object([said])))
     if error is not None:
         raise error
     if failed:

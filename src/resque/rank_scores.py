@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import softmax
 
 from resque.clustering import cluster, contingency, disagreement, task_interval
@@ -40,30 +39,24 @@ class Kind:
     Attributes:
         what: one line.
         greater_is_better: which way it is read.
-        all_rows: whether it is of all rows; else of those kept.
-        of_head: whether it is of the predictions of the checkpoint's own classifier head.
         of_numbers: whether it is of targets that are numbers, too.
     """
 
     what: str
     greater_is_better: bool
-    all_rows: bool
-    of_head: bool = False
     of_numbers: bool = False
 
 
 MEAN_RANK = "mean_rank"  # among the candidates: `with_mean_ranks` makes it
 MEAN_OF = ("hscore", "knn", "resque_task")
 SCORES = {
-    "hscore": Kind("regularized H-score", True, True),
-    "logme": Kind("log evidence of a linear model, nats per sample", True, True, False, True),
-    "knn": Kind("leave-one-out accuracy of 5 neighbours", True, False, False, True),
-    "leep": Kind("log-likelihood from the model's own classes, nats", True, False, True),
-    "nce": Kind(
-        "negative conditional entropy given the model's own classes, nats", True, True, True
-    ),
-    "resque_task": Kind("1 − adjusted Rand index of k-means clusters", False, False),
-    MEAN_RANK: Kind("mean rank by hscore, knn and resque_task", False, False),
+    "hscore": Kind("regularized H-score", True),
+    "logme": Kind("log evidence of a linear model, nats per sample", True, of_numbers=True),
+    "knn": Kind("leave-one-out accuracy of 5 neighbours", True, of_numbers=True),
+    "leep": Kind("log-likelihood from the model's own classes, nats", True),
+    "nce": Kind("negative conditional entropy given the model's own classes, nats", True),
+    "resque_task": Kind("1 − adjusted Rand index of k-means clusters", False),
+    MEAN_RANK: Kind("mean rank by hscore, knn and resque_task", False),
 }
 
 
@@ -245,7 +238,7 @@ class _Rows:
         found.add(self.x[rows], classes, self.kept.indices[rows], numbers)
         return found
 
-    def _of_rows(self, each: NDArray[np.float64]) -> Estimate:
+    def _of_rows(self, each: Floats) -> Estimate:
         value = float(each.mean())
         return self._estimate(value, [float(each[rest].mean()) for rest in self._parts()])
 

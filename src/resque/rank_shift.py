@@ -11,6 +11,7 @@ import numpy as np
 from resque.errors import ResqueError
 from resque.fingerprint_file import FILE_NAME
 from resque.fingerprints import Fingerprint
+from resque.hub import is_offline
 from resque.moments import Moments
 from resque.uncertainty import angles
 
@@ -58,10 +59,8 @@ def stamp_of_published(model: Model) -> list[int] | None:
 
 
 def _published(model: Model, token: str | None) -> Fingerprint | None:
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-
     folder = Path(model.name)
-    there = (folder / FILE_NAME).is_file() if folder.exists() else not HF_HUB_OFFLINE
+    there = (folder / FILE_NAME).is_file() if folder.exists() else not is_offline()
     if not there or (not folder.exists() and model.revision is None):
         return None
     try:

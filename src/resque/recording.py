@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from resque.costs import CostMeter, Costs, Spent
 from resque.energy import Energy, Grid
 from resque.measurement import library_versions
+from resque.options import flags_of
 from resque.records import Host, Measured, Methods, Parts, Wasted
 from resque.retrain_options import RetrainOptions
 
@@ -168,14 +169,5 @@ def interval_of(values: list[float]) -> Measured:
 def command_of(model: str, dataset: str, output_dir: Path, use: RetrainOptions) -> str:
     """Return the command line that does a run again; options as they were given."""
     words = ["resque", "retrain", "--model", model, "--dataset", dataset]
-    for f in fields(RetrainOptions):
-        value = getattr(use, f.name)
-        if value == f.default or f.name in ("token", "progress"):
-            continue
-        name = {"input_columns": "input-column"}.get(f.name, f.name.replace("_", "-"))
-        if value is True:
-            words.append(f"--{name}")
-            continue
-        for item in value if isinstance(value, list | tuple) else [value]:
-            words += [f"--{name}", str(item)]
+    words += flags_of(use, ("token", "progress"))
     return shlex.join([*words, "--output-dir", str(output_dir)])

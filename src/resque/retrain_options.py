@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from resque.errors import UsageError, near
-from resque.options import Options
+from resque.errors import UsageError
+from resque.options import Options, check_known
 from resque.strategies import STRATEGIES
 from resque.targets import Patience
 
@@ -208,11 +208,7 @@ def make_retrain_options(given: dict[str, Any]) -> RetrainOptions:
         TypeError: for an unknown option.
         UsageError: for one out of range.
     """
-    known = [f.name for f in fields(RetrainOptions)]
-    for name in given:
-        if name not in known:
-            like = near(name, known) or known
-            raise TypeError(f"unknown option {name!r}; near it: {', '.join(like)}")
+    check_known(given, RetrainOptions)
     return RetrainOptions(**given)
 
 

@@ -143,5 +143,6 @@ def _decode_audio(value: dict[str, Any]) -> tuple[Any, int]:
     rate, samples = wavfile.read(io.BytesIO(raw))
     if samples.dtype.kind != "f":
         bias = 128 if samples.dtype == np.uint8 else 0
-        samples = (samples.astype(np.float32) - bias) / float(np.iinfo(samples.dtype).max)
+        greatest = float(np.iinfo(samples.dtype).max - bias)
+        samples = (samples.astype(np.float32) - bias) / greatest
     return (samples.mean(axis=1) if samples.ndim == 2 else samples), int(rate)

@@ -83,19 +83,22 @@ class Safeguard:
         beaten = time.monotonic()
         while not self._done.wait(LOOK):
             now = time.monotonic()
-            if self._beat and now - beaten >= HEARTBEAT:
+            if now - beaten >= HEARTBEAT:
                 beaten = now
-                with contextlib.suppress(OSError, ValueError):  # a full disk must not end the run
-                    self._beat()
+                self._try_to_beat()
             if self._launched and os.getppid() != self._parent:
                 self._stop.signal = self._stop.signal or signal.SIGTERM
             if now - self._progress > self._timeout:
                 self._end()
 
-    def _end(self) -> None:
-        if self._beat:
-            with contextlib.suppress(OSError, ValueError):
+    def _try_to_beat(self) -> None:
+        """Write a heartbeat; neither a full disk nor a meter that fails may end the watch."""
+        with contextlib.suppress(Exception):
+            if self._beat:
                 self._beat()
+
+    def _end(self) -> None:
+        self._try_to_beat()
         print(
             f"resque: no progress for {self._timeout:g} s: this process, or one that it waits "
             "for, hangs. The run is ended; --resume goes on from its last checkpoint, and "

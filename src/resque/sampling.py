@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from resque.sums import Ints
 
 
-def draw_rows(n: int, most: int | None, seed: int) -> NDArray[np.int64]:
+def draw_rows(n: int, most: int | None, seed: int) -> Ints:
     """Return the positions of at most so many of n rows, drawn without replacement.
 
     Args:

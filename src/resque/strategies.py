@@ -103,13 +103,16 @@ def prepare(module: nn.Module, strategy: str, lora_rank: int) -> nn.Module:
 def head_part(module: nn.Module) -> str:
     """Return the name of the outermost module that holds the classifier head and nothing else.
 
+    That is the linear layer itself where it lies within the base model, as in timm's models.
+
     Raises:
         ResqueError: where the model has no head.
     """
     head = find_head(module)
     if head is None:
         raise ResqueError(f"{type(module).__name__} has no classifier head to train alone")
-    return head.split(".")[0]
+    outermost = head.split(".")[0]
+    return head if outermost == getattr(module, "base_model_prefix", "") else outermost
 
 
 def set_training(module: nn.Module, strategy: str) -> None:
@@ -143,7 +146,7 @@ def _adapted(module: nn.Module, head: str) -> list[str]:
     """Return the names of the layers that get adapters: linear ones, else convolutions."""
     from transformers.pytorch_utils import Conv1D
 
-    body = [(n, m) for n, m in module.named_modules() if n.split(".")[0] != head]
+    body = [(n, m) for n, m in module.named_modules() if not f"{n}.".startswith(f"{head}.")]
     linear = [name for name, part in body if isinstance(part, nn.Linear | Conv1D)]
     convolutions = [n for n, m in body if isinstance(m, nn.Conv2d) and m.groups == 1]
     if not linear and not convolutions:

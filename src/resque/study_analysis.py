@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resque.correlations import (
     MIN_CLUSTERS_INTERVAL,
     Correlation,
     Difference,
     Estimate,
-    Floats,
     Observations,
     Resampled,
     compare,
@@ -27,6 +25,7 @@ from resque.errors import UsageError
 from resque.ledger import Entry, Ledger
 from resque.outcomes import MEASURES, outcome
 from resque.predictors import PREDICTORS
+from resque.sums import Floats, Ints
 
 GROUPINGS: dict[str, Callable[[Entry], str]] = {
     "family": lambda entry: entry.cell.family,
@@ -245,7 +244,7 @@ def values(entries: Sequence[Entry], name: str) -> Floats:
     return sign * np.array([entry.predictors.get(name, np.nan) for entry in entries], float)
 
 
-def _numbers(names: Iterable[str]) -> NDArray[np.int64]:
+def _numbers(names: Iterable[str]) -> Ints:
     return np.unique(list(names), return_inverse=True)[1].astype(np.int64)
 
 

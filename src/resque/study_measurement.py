@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from resque.batches import Batches, make_encoder
 from resque.class_priors import ClassPrior
@@ -25,6 +24,7 @@ from resque.relabeling import relabel
 from resque.representations import Vectors, collect_representations
 from resque.shifts import Corruption, parse_corruption
 from resque.study_predictors import codes_of, compare_layers, compute_predictors
+from resque.sums import Ints
 from resque.task_classes import has_other_names
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ class Measurer:
 
     def _pass(self, cell: Cell, layers: Sequence[Layer]) -> _Pass:
         """Run the model over the shifted data of a cell."""
-        what = [cell.shift, cell.seed, cell.measurement, cell.options.get("label_column")]
-        key = json.dumps(what)
+        key = json.dumps([cell.shift, cell.seed, cell.measurement, _columns_of(cell)])
         if key in self._passes:
             self._passes.move_to_end(key)
             return self._passes[key]
@@ -190,12 +189,14 @@ def _without_shift(cell: Cell) -> Cell:
 def options_of(cell: Cell) -> Options:
     """Return how the shifted data of a cell are read and passed over."""
     given = {k: v for k, v in cell.measurement.items() if k in ("max_samples", "batch_size")}
-    columns = ("label_column", "input_columns")
-    given |= {k: v for k, v in cell.options.items() if k in columns}
-    return Options(seed=cell.seed, progress=False, **given)
+    return Options(seed=cell.seed, progress=False, **given, **_columns_of(cell))
 
 
-def change_labels(rows: Any, label: str, cell: Cell) -> tuple[Any, NDArray[np.int64]]:
+def _columns_of(cell: Cell) -> dict[str, Any]:
+    return {k: v for k, v in cell.options.items() if k in ("label_column", "input_columns")}
+
+
+def change_labels(rows: Any, label: str, cell: Cell) -> tuple[Any, Ints]:
     """Leave out, merge or rename classes as a cell says.
 
     Args:

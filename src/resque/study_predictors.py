@@ -16,7 +16,7 @@ from resque.indices import ARRAY_GROUPS, resque_dist_of_sums
 from resque.ledger import LayerIndex
 from resque.representations import Vectors
 from resque.separation import angle_loss, scatter_shift
-from resque.sums import ClassSums, Floats, Label
+from resque.sums import ClassSums, Floats, Ints, Label
 from resque.transfer_scores import transfer_scores
 from resque.uncertainty import angles
 
@@ -188,7 +188,7 @@ def _rivals(a: Vectors, b: Vectors, main: str, paired: bool) -> dict[str, float]
     return found
 
 
-def codes_of(labels: Sequence[Label]) -> NDArray[np.int64]:
+def codes_of(labels: Sequence[Label]) -> Ints:
     """Return (n,) numbers from 0 of labels, by the order of their names."""
     return np.asarray(np.unique([str(x) for x in labels], return_inverse=True)[1], np.int64)
 

@@ -156,34 +156,15 @@ def open_training_data(
         ResqueError: where data, split, columns or labels do not fit; the text says how.
     """
     source = open_source(dataset, token=use.token)
-    train_split, other, why = choose_splits(source, eval_split)
-    train = open_for(model, source.at(train_split), use)
-    check_fits(corruption, train.columns.modality)
-    encoder = make_encoder(model, train.columns.modality)
-    labels = _labels(train)
-    rows = _usable(train, labels)
-    if other is None:
-        evaluation, at = train, labels
-        rows, eval_rows = _split(rows, labels, use.seed)
-    else:
-        evaluation = open_for(model, source.at(other), replace(use, max_samples=None))
-        _check_apart(train, evaluation)
-        at = _labels(evaluation)
-        eval_rows = _usable(evaluation, at)
-    eval_rows = _by_length(evaluation, _draw(eval_rows, max_eval_samples, use.seed))
-    classes = choose_classes(model, train, [*labels[rows], *at[eval_rows]], head)
-    _check_training(labels[rows], train, eval_rows, evaluation)
-    hashes = hash_rows(train, rows), hash_rows(evaluation, eval_rows)
+    train, evaluation, why = _open_parts(model, source, use, eval_split, corruption)
+    chosen = _draw(evaluation.rows, max_eval_samples, use.seed)
+    evaluation = replace(evaluation, rows=_by_length(evaluation.data, chosen))
+    encoder = make_encoder(model, train.data.columns.modality)
+    classes = choose_classes(model, train.data, [*train.own, *evaluation.own], head)
+    _check_training(train, evaluation)
+    hashes = [hash_rows(part.data, part.rows) for part in (train, evaluation)]
     warn_of_overlap(*hashes)
     later = replace(corruption, seed=corruption.seed + 1) if corruption else None
-
-    def samples(
-        data: Data, chosen: Ints, found: Any, noise: Corruption | None, keep: bool = True
-    ) -> Samples:
-        targets = np.array([classes.ids[label] for label in found[chosen]], np.int64)
-        return Samples(data, chosen, targets, noise, encoder, keep=keep)
-
-    evaluated = samples(evaluation, eval_rows, at, corruption)
     reference = None
     if recovery and original is not None:
         reference = _original(model, original, use, max_eval_samples, encoder)
@@ -193,19 +174,62 @@ def open_training_data(
                 "--target-recovery is a share of the accuracy on the original data: name that "
                 "with --original (without it, it is the data before a --corruption)"
             )
-        reference = samples(evaluation, eval_rows, at, None)
+        reference = evaluation.samples(classes, encoder, None, keep=True)
+    found = f"evaluation rows: {len(evaluation.rows)} of {evaluation.data.spec} ({why})"
     return TrainingData(
-        train=samples(train, rows, labels, later, keep=False),
-        evaluation=evaluated,
+        train=train.samples(classes, encoder, later),
+        evaluation=evaluation.samples(classes, encoder, corruption, keep=True),
         original=reference,
         classes=classes,
-        names=(str(train.spec), str(evaluation.spec)),
+        names=(str(train.data.spec), str(evaluation.data.spec)),
         digests=(
-            digest_rows(train, rows, hashes[0]),
-            digest_rows(evaluation, eval_rows, hashes[1]),
+            digest_rows(train.data, train.rows, hashes[0]),
+            digest_rows(evaluation.data, evaluation.rows, hashes[1]),
         ),
-        notes=(f"evaluation rows: {len(eval_rows)} of {evaluation.spec} ({why})", classes.note),
+        notes=(found, classes.note),
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a data set, by their positions in it, with the labels of all of its rows."""
+
+    data: Data
+    labels: Any
+    rows: Ints
+
+    @property
+    def own(self) -> Any:
+        """Labels of these rows."""
+        return self.labels[self.rows]
+
+    def samples(
+        self, classes: Classes, encoder: Encoder, corruption: Corruption | None, keep: bool = False
+    ) -> Samples:
+        targets = np.array([classes.ids[label] for label in self.own], np.int64)
+        return Samples(self.data, self.rows, targets, corruption, encoder, keep=keep)
+
+
+def _open_parts(
+    model: Model,
+    source: Source,
+    use: Options,
+    eval_split: str | None,
+    corruption: Corruption | None,
+) -> tuple[_Part, _Part, str]:
+    """Open training and evaluation rows, and say why these are evaluated on."""
+    train_split, other, why = choose_splits(source, eval_split)
+    data = open_for(model, source.at(train_split), use)
+    check_fits(corruption, data.columns.modality)
+    labels = _labels(data)
+    rows = _usable(data, labels)
+    if other is None:
+        rows, apart = _split(rows, labels, use.seed)
+        return _Part(data, labels, rows), _Part(data, labels, apart), why
+    evaluation = open_for(model, source.at(other), replace(use, max_samples=None))
+    _check_apart(data, evaluation)
+    at = _labels(evaluation)
+    return _Part(data, labels, rows), _Part(evaluation, at, _usable(evaluation, at)), why
 
 
 def choose_splits(source: Source, eval_split: str | None) -> tuple[str | None, str | None, str]:
@@ -242,32 +266,33 @@ def _original(
     label = use.label_column if use.label_column in named else None
     data = open_for(model, source, replace(use, label_column=label, max_samples=None))
     labels = _labels(data)
-    rows = _draw(_usable(data, labels), most, use.seed)
-    found = choose_classes(model, data, list(labels[rows]), "auto")
+    part = _Part(data, labels, _draw(_usable(data, labels), most, use.seed))
+    found = choose_classes(model, data, list(part.own), "auto")
     if found.new_head:
         raise UsageError(
             f"the model does not know the classes of --original {data.spec}: {found.note}"
         )
-    targets = np.array([found.ids[x] for x in labels[rows]], np.int64)
-    return Samples(data, rows, targets, None, encoder)
+    return part.samples(found, encoder, None)
 
 
 def _labels(data: Data) -> Any:
     """Return (N,) labels as an object array, None where a row has none."""
+    if data.indices is None:
+        raise UsageError(f"{data.spec} is a stream; retraining needs rows that can be read again")
     name = data.columns.label or ""
     values = data.rows.select_columns([name]).with_format(None)[:][name]
-    found = np.empty(len(values), object)
-    found[:] = [read_label(value, data.columns, i) for i, value in enumerate(values)]
-    return found
+    labels = [
+        read_label(value, data.columns, int(index))
+        for index, value in zip(data.indices, values, strict=True)
+    ]
+    return np.array(labels, object)
 
 
 def _usable(data: Data, labels: Any) -> Ints:
     """Return the positions of rows that have a label and, for texts, are not empty."""
     keep = np.array([label is not None for label in labels], bool)
     if data.columns.modality == "text":
-        columns = data.rows.select_columns(list(data.columns.inputs)).with_format(None)[:]
-        texts = zip(*(columns[name] for name in data.columns.inputs), strict=True)
-        keep &= np.array([any(text) for text in texts], bool)
+        keep &= np.array([any(texts) for texts in _texts(data)], bool)
     if not keep.any():
         raise ResqueError(f"no row of {data.spec} has a label and an input")
     return np.flatnonzero(keep)
@@ -296,10 +321,15 @@ def _by_length(data: Data, rows: Ints) -> Ints:
     """Order the rows of texts by length, so that batches are hardly padded."""
     if data.columns.modality != "text":
         return rows
-    columns = data.rows.select_columns(list(data.columns.inputs)).with_format(None)[:]
-    texts = list(zip(*(columns[name] for name in data.columns.inputs), strict=True))
-    lengths = [sum(map(len, texts[row])) for row in rows]
+    texts = _texts(data)
+    lengths = [sum(len(text or "") for text in texts[row]) for row in rows]
     return rows[np.argsort(lengths, kind="stable")]
+
+
+def _texts(data: Data) -> list[tuple[str | None, ...]]:
+    """Return each row's text, or its pair of texts."""
+    columns = data.rows.select_columns(list(data.columns.inputs)).with_format(None)[:]
+    return list(zip(*(columns[name] for name in data.columns.inputs), strict=True))
 
 
 def _draw(rows: Ints, most: int | None, seed: int) -> Ints:
@@ -321,11 +351,11 @@ def _check_apart(train: Data, evaluation: Data) -> None:
         )
 
 
-def _check_training(labels: Any, train: Data, eval_rows: Ints, evaluation: Data) -> None:
-    if not len(eval_rows):
-        raise ResqueError(f"{evaluation.spec} has no rows to evaluate on")
-    if len(set(labels)) < 2:
+def _check_training(train: _Part, evaluation: _Part) -> None:
+    if not len(evaluation.rows):
+        raise ResqueError(f"{evaluation.data.spec} has no rows to evaluate on")
+    if len(set(train.own)) < 2:
         raise ResqueError(
-            f"all {len(labels)} training rows of {train.spec} have the class {labels[0]!r}; "
-            "training needs at least two"
+            f"all {len(train.rows)} training rows of {train.data.spec} have the class "
+            f"{train.own[0]!r}; training needs at least two"
         )

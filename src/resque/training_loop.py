@@ -104,7 +104,7 @@ class Run:
                     return self._finish("probe", self._probe())
                 return self._finish(self._train(), None)
             except BaseException as error:
-                with contextlib.suppress(OSError, ValueError):  # the error itself matters more
+                with contextlib.suppress(Exception):  # the error itself matters more
                     self._beat("stopped" if isinstance(error, Stopped) else "failed")
                 raise
 

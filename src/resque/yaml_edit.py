@@ -104,26 +104,6 @@ class YamlText:
         lines = block([value], self._column_at(dash), self.line_break)
         return Edit(dash, self._line_after(item), lines.lstrip(" "))
 
-    def delete_item(self, sequence: yaml.SequenceNode, i: int) -> Edit:
-        """Take an item out of a sequence that holds others too.
-
-        Raises:
-            ResqueError: where it shares its first line with what stays.
-        """
-        item = sequence.value[i]
-        if sequence.flow_style:
-            if i:
-                return Edit(sequence.value[i - 1].end_mark.index, item.end_mark.index, "")
-            following = sequence.value[1].start_mark.index
-            return Edit(item.start_mark.index, following, "")
-        dash = self._dash(item)
-        start = dash - self._column_at(dash)
-        if self.text[start:dash].strip():
-            raise ResqueError(
-                f"line {item.start_mark.line + 1} of the card holds too much to be edited"
-            )
-        return Edit(start, self._line_after(item), "")
-
     def wrap(self, scalar: yaml.ScalarNode, items: Sequence[Any]) -> list[Edit]:
         """Make a scalar on one line the first item of a list."""
         rest = "".join(f", {flow(item)}" for item in items)
