@@ -5,9 +5,8 @@
 Each folder is of a study, and what it was run on must lie where it lay. Variants differ in what
 the classes are (the data's labels, predicted ones, class probabilities) and in what is compared
 of their mean vectors; sums of two variants are tried as well. On digits and fashion one sum goes
-best with epochs and parameter change: that is `resque.separation.scatter_shift`. Of those that need
-no labels the loss of angle is near the best, and `angle_loss`. Both are judged on other studies by
-benchmarks/estimators.py.
+best with epochs and parameter change: from it comes `resque.separation.scatter_shift`, which holds
+the shares of the classes besides. It is judged on other studies by benchmarks/estimators.py.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from resque.correlations import Observations, scores
 from resque.ledger import Entry, read_ledger
 from resque.outcomes import outcome
 from resque.representations import Vectors
-from resque.separation import correlation_ratio
 from resque.study_measurement import Measurer
 from resque.uncertainty import angles
 
@@ -84,8 +82,16 @@ def variants(a: Vectors, b: Vectors, layer: str) -> Iterator[tuple[str, float]]:
         yield f"{kind}: angle to own over nearest", (own / (own + near)).mean()
     yield (
         "data: loss of eta squared",
-        correlation_ratio(x, a.labels) - correlation_ratio(y, b.labels),
+        _eta_squared(x, a.labels) - _eta_squared(y, b.labels),
     )
+
+
+def _eta_squared(x: np.ndarray, labels: Sequence[Any]) -> float:
+    """Return the share of the variance that lies between the classes."""
+    _, classes = np.unique([str(y) for y in labels], return_inverse=True)
+    means = np.stack([x[classes == k].mean(axis=0) for k in range(classes.max() + 1)])
+    whole = ((x - x.mean(axis=0)) ** 2).sum()
+    return float(1 - ((x - means[classes]) ** 2).sum() / whole) if whole else 0.0
 
 
 def _turn(u: np.ndarray, v: np.ndarray) -> float:

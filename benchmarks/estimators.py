@@ -5,8 +5,8 @@
         --output benchmarks/results/estimators.json
 
 Spearman's ρ with the cost, over all families of a study, with 95 % intervals that resample shifts.
-`resque_scatter` and `resque_angle_loss` were chosen on the development studies, so that what they
-reach there flatters them; on the held ones they were computed once, as they are.
+`resque_scatter` and `resque_scatter_aligned` were chosen on the development studies, so that what
+they reach there flatters them.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from resque.study_analysis import analyse
 MEASURES = ("epochs", "param_change", "grad_norm")
 PREDICTORS = (
     "resque_dist", "resque_scatter", "accuracy_drop", "logme", "knn_error",
-    "resque_dist_predicted", "resque_dist_soft", "resque_angle_loss", "cka", "arm",
+    "resque_dist_predicted", "resque_dist_soft", "resque_scatter_aligned", "cka", "arm",
     "entropy_increase",
 )  # fmt: skip
 

@@ -60,7 +60,7 @@ NAMES = {
     "resque_dist_predicted": "RESQUE_dist, predicted labels",
     "resque_dist_soft": "RESQUE_dist, class probabilities",
     "resque_scatter": "RESQUE with scatter",
-    "resque_angle_loss": "Lost angle of predicted classes",
+    "resque_scatter_aligned": "RESQUE with scatter, aligned",
     "resque_task": "RESQUE_task",
     "arm": "ARM",
     "accuracy_drop": "Accuracy drop",

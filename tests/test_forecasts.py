@@ -274,10 +274,10 @@ def test_strategies_have_costs_of_their_own():
 
 
 def test_unlabelled_forecasts_need_no_labels(ledger):
-    assert not any(PREDICTORS[name].needs_labels for name in FEATURES[False])
     known = at(0.3)
     needing = {name for name, kind in PREDICTORS.items() if kind.needs_labels}
     blind = {k: v for k, v in known.predictors.items() if k not in needing | {"accuracy"}}
+    assert set(FEATURES[False]) <= values(replace(known, predictors=blind)).keys()
     found = learnt(labels=False).predict(replace(known, predictors=blind))
     assert found.labels is False
     assert found.epochs == learnt(labels=False).predict(known).epochs
@@ -310,6 +310,10 @@ def test_what_is_derived_from_a_target():
     assert found["recovery"] == pytest.approx(0.75)
     assert found["accuracy_gap"] == pytest.approx(0)
     assert found["leep"] == 2.0  # a greater LEEP means a cheaper retraining
+    blind = {"doc_drop": 0.1, "original_accuracy": 0.8}
+    found = values(Known(blind, target="recovery:0.9"))
+    assert found["accuracy_gap_estimated"] == pytest.approx(0.72 - 0.7)
+    assert "accuracy_gap_estimated" not in values(Known({"doc_drop": 0.1}, target="accuracy:0.6"))
     assert "accuracy_gap" not in values(Known({"accuracy": 0.6}, target="recovery:0.9"))
     for text in ("0.9", "accuracy:", "accuracy:90", "recovery:nan", "loss:0.5"):
         with pytest.raises(UsageError, match="accuracy:A or recovery:R"):

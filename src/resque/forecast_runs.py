@@ -21,13 +21,7 @@ from resque.targets import parse_target, wanted_accuracy
 # By whether labels of the shifted data are there. What is derived: see `values`.
 FEATURES = {
     True: ("resque_dist", "resque_scatter", "accuracy_gap"),
-    False: (
-        "resque_dist_predicted",
-        "resque_dist_soft",
-        "resque_angle_loss",
-        "entropy_increase",
-        "atc_drop",
-    ),
+    False: ("resque_dist_soft", "resque_scatter_aligned", "accuracy_gap_estimated"),
 }
 # What a new task's cost does not fall with: of what `rank` knows, the least that forecasts models
 # well that were not learnt from (`benchmarks/forecast_accuracy.py`).
@@ -118,7 +112,8 @@ def values(known: Known) -> dict[str, float]:
     """Return features and controls by name, as far as they are known.
 
     Predictors are turned so that a greater value means a dearer retraining. `recovery` is the
-    target as a share of the original accuracy, `accuracy_gap` the target less the accuracy, and
+    target as a share of the original accuracy, `accuracy_gap` the target less the accuracy,
+    `accuracy_gap_estimated` the same with the accuracy that DoC estimates without labels, and
     `knn_gap` the target less the accuracy of nearest neighbours.
 
     Raises:
@@ -138,6 +133,8 @@ def values(known: Known) -> dict[str, float]:
     wanted = wanted_accuracy(known.target, original)
     if "accuracy" in given and wanted is not None:
         found["accuracy_gap"] = wanted - given["accuracy"]
+    if original and "doc_drop" in given and wanted is not None:
+        found["accuracy_gap_estimated"] = wanted - original + given["doc_drop"]
     if "knn_error" in given and wanted is not None:
         found |= {"knn_gap": wanted - 1 + given["knn_error"], "target_accuracy": wanted}
     return found

@@ -18,7 +18,7 @@ PREDICTORS: dict[str, Predictor] = {
     "resque_dist_predicted": _resque("RESQUE_dist with predicted labels", False),
     "resque_dist_soft": _resque("RESQUE_dist with class probabilities for labels", False),
     "resque_scatter": _resque("RESQUE_dist of centered classes, plus their lost η²"),
-    "resque_angle_loss": _resque("lost angle between predicted classes", False),
+    "resque_scatter_aligned": _resque("the same of aligned features, predicted labels", False),
     "resque_task": _resque("RESQUE_task of the shifted data"),
     **BASELINES,
 }

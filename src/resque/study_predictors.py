@@ -15,7 +15,7 @@ from resque.clustering import cluster, disagreement
 from resque.indices import ARRAY_GROUPS, resque_dist_of_sums
 from resque.ledger import LayerIndex
 from resque.representations import Vectors
-from resque.separation import angle_loss, scatter_shift
+from resque.separation import aligned_scatter_shift, scatter_shift
 from resque.sums import ClassSums, Floats, Ints, Label
 from resque.transfer_scores import transfer_scores
 from resque.uncertainty import angles
@@ -162,13 +162,11 @@ def _resque(indices: Sequence[LayerIndex], main: str) -> dict[str, float]:
 
 
 def _separation(a: Vectors, b: Vectors, main: str) -> dict[str, float]:
-    kinds, found = _labels_of(a, b), {}
-    for name, kind, score in (
-        ("resque_scatter", "data", scatter_shift),
-        ("resque_angle_loss", "predicted", angle_loss),
-    ):
-        if kind in kinds:
-            found[name] = score(a.vectors[main], kinds[kind][0], b.vectors[main], kinds[kind][1])
+    x, y, found = a.vectors[main], b.vectors[main], {}
+    if a.labels and b.labels:
+        found["resque_scatter"] = scatter_shift(x, a.labels, y, b.labels)
+    if a.logits is not None:
+        found["resque_scatter_aligned"] = aligned_scatter_shift(x, a.logits, y)
     return found
 
 
