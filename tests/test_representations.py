@@ -402,5 +402,9 @@ def test_labels_meet_the_models_classes():
     assert [other.how, other.model_id(0), other.key(0)] == ["none", None, "abbr"]
     headless = map_classes(None, False, ["a", "b"], None)
     assert headless.key(1) == "b"
+    for names in (["-1", "0", "1"], ["C", "C++", "C#"], ["a", "A", "b"]):
+        alike = map_classes(names, False, names, 3)
+        assert [alike.key(i) for i in range(3)] == names
+        assert [map_classes(None, True, names, 3).model_id(x) for x in names] == [0, 1, 2]
     assert real_names({0: "LABEL_0", 1: "LABEL_1"}) is None
     assert real_names({1: "b", 0: "a"}) == ("a", "b")
