@@ -72,13 +72,14 @@ def study(
     ledger = read_ledger([output_dir])
     if len(ledger.entries) < len(found.cells):
         missing = len(found.cells) - len(ledger.entries)
-        o.show([f"{missing} cells are left to other shards; the last to end writes the report"])
+        said = f"{missing} cells are left to other shards; the last to end writes the report"
+        _no_report(said, said, as_json)
     else:
         try:
             _report(ledger, output_dir, found.name, as_json)
         except UsageError as error:  # too few shifts: the ledger is whole all the same
             said = f"The ledger is in {output_dir}; there is no report: {error}"
-            o.show_json({"report": None, "reason": str(error)}) if as_json else o.show([said])
+            _no_report(str(error), said, as_json)
     if failed:
         raise ResqueError(f"{failed} cells failed: see above; --retry-failed runs them once more")
 
@@ -91,6 +92,10 @@ def _report(ledger: Ledger, folder: Path, title: str, as_json: bool) -> None:
         o.show_json(report.to_dict())
     else:
         o.show([report.summary, f"Ledger, report.md, report.html and figures are in {folder}"])
+
+
+def _no_report(reason: str, said: str, as_json: bool) -> None:
+    o.show_json({"report": None, "reason": reason}) if as_json else o.show([said])
 
 
 def _show_plan(chosen: Plan, price_per_hour: float | None, device: str, as_json: bool) -> None:
