@@ -65,6 +65,8 @@ def choose_layers(
             chosen += [_named(model, name, pooling, "all layers") for name in hidden]
         else:
             chosen.append(_one(model, hidden, layer, pooling))
+    if not chosen:
+        raise UsageError("layers is empty; expected at least one, or None for the automatic choice")
     return tuple(dict.fromkeys(chosen))
 
 
