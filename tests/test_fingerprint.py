@@ -16,6 +16,7 @@ from made_fingerprints import HEADER, made
 from resque import Fingerprint, resque_dist
 from resque.files import write_whole
 from resque.fingerprint_file import FILE_NAME, pack
+from resque.fingerprint_header import Source
 from resque.sums import ClassSums
 
 
@@ -58,6 +59,26 @@ def test_what_differs_is_named(name, value):
 def test_the_same_data_is_not_added_twice():
     with pytest.raises(ValueError, match="twice"):
         made([1, 2]) + made([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "shared"),
+    [
+        ([{}, {"shard": "2/3"}], True),
+        ([{"shard": "1/2"}, {"shard": "2/2"}], False),
+        ([{"shard": "1/2"}, {"shard": "3/4"}], True),
+        ([{"shard": "1/2"}, {"shard": "2/4"}], False),
+        ([{"shard": "1/2"}, {"shard": "2/3"}], True),
+        ([{}, {"max_samples": 9}], True),
+        ([{"max_samples": 9, "shard": "1/2"}, {"max_samples": 9, "shard": "2/2"}], False),
+        ([{}, {"split": "test"}], False),
+        ([{}, {"shard": "0/0"}], True),
+        ([{"dataset": "<Dataset>"}] * 2, False),
+    ],
+)
+def test_parts_that_share_rows_are_not_added(changes, shared):
+    a, b = (Source(**{"dataset": "d", "split": "train"} | x) for x in changes)
+    assert a.shares_rows(b) == b.shares_rows(a) == shared
 
 
 def test_saved_and_loaded(tmp_path):

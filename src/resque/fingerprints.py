@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,9 +42,10 @@ class Fingerprint:
         _check_same(self.header, other.header, ADDED, "add")
         if self.header.noise:
             raise ResqueError("noise was added to these fingerprints: add them before it")
-        twice = [s for s in other.header.sources if s in self.header.sources]
-        if twice and not twice[0].dataset.startswith("<"):
-            raise ResqueError(f"both fingerprints hold {twice[0]}: its samples would count twice")
+        for a, b in itertools.product(self.header.sources, other.header.sources):
+            if a.shares_rows(b):
+                what = f"both fingerprints hold {a}" if a == b else f"{b} has samples of {a}"
+                raise ResqueError(f"{what}, which would count twice")
         sums = {layer: self.sums[layer] + other.sums[layer] for layer in self.header.layers}
         header = replace(
             self.header,
