@@ -420,6 +420,28 @@ def test_wrapped_and_compiled_modules_are_read_within():
         assert found.resque_dist(plain).value == 0
 
 
+def test_adapters_leave_the_layer_the_same():
+    peft = pytest.importorskip("peft")
+    model = build("ViTForImageClassification", **VISION)
+    plain = resque.fingerprint(model, image_table(), progress=False)
+    config = peft.LoraConfig(r=3, target_modules=["query", "classifier"])
+    adapted = resque.fingerprint(peft.get_peft_model(model, config), image_table(), progress=False)
+    assert adapted.header.layers == ("base_model.model.classifier.base_layer.input",)
+    a, b = (fp.sums[fp.header.layers[0]].sums for fp in (plain, adapted))
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_logits_are_no_hidden_state():
+    class Own(transformers.ViTForImageClassification):
+        base_model_prefix = "nothing"
+
+    model = Own(transformers.ViTConfig(num_labels=3, **VISION))
+    with pytest.raises(ValueError, match="Own gives logits, and no hidden state"):
+        resque.fingerprint(model, image_table(), progress=False)
+    found = resque.fingerprint(model, image_table(), "classifier.input", progress=False)
+    assert found.sums["classifier.input"].sums.shape[2] == 16
+
+
 def test_no_layers_are_told():
     model = build("ViTForImageClassification", **VISION)
     with pytest.raises(ValueError, match="layers is empty"):

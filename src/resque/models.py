@@ -209,7 +209,8 @@ def digest_of(module: nn.Module) -> str:
 def find_head(module: nn.Module) -> str | None:
     """Return the name of the classifier head: the last linear layer with an output a class.
 
-    A module without a configuration has its last linear layer as head.
+    A module without a configuration has its last linear layer as head. Adapters (LoRA) are parts
+    of a layer, and none of their own.
     """
     config = getattr(module, "config", None)
     if config is not None and not classifies(module):
@@ -219,6 +220,7 @@ def find_head(module: nn.Module) -> str | None:
         name
         for name, part in module.named_modules()
         if isinstance(part, nn.Linear) and name and n in (None, part.out_features)
+        if ".lora_" not in name
     ]
     return names[-1] if names else None
 
