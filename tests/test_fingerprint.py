@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -207,6 +208,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_whole(path, fail)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [FILE_NAME]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    assert write_whole(path, lambda file: file.write_text("whole")) == path
+    assert os.read(reader, 99) == b"whole"
+    os.close(reader)
+    assert path.is_fifo()
 
 
 def test_a_thousand_classes_stay_under_100_megabytes(tmp_path):
