@@ -13,7 +13,7 @@ from scipy.io import wavfile
 
 from resque.data import iterate, load_data, parse_spec
 from resque.errors import ResqueError
-from resque.images import as_rgb
+from resque.images import as_rgb, decode_image
 from resque.rows import BadRow, read_row
 
 
@@ -223,6 +223,23 @@ def test_every_image_becomes_rgb(mode):
     assert found.shape == (3, 3, 3)
     expected = 255 if mode == "1" else 200
     assert abs(found.astype(int) - expected).max() <= 2
+
+
+def test_images_are_upright():
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:4] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side: turn it clockwise
+    buffer = io.BytesIO()
+    Image.fromarray(np.rot90(pixels).copy()).save(buffer, "PNG", exif=exif)
+    found = decode_image({"bytes": buffer.getvalue(), "path": None})
+    np.testing.assert_array_equal(np.asarray(found), pixels)
+
+
+@pytest.mark.parametrize("value", [-1, 256, 65535])
+def test_arrays_of_other_than_8_bits_are_refused(value):
+    with pytest.raises(ValueError, match="expected pixels of 0 to 255"):
+        decode_image([[0, value], [0, 0]])
 
 
 def test_a_bad_image_is_named_by_its_row():

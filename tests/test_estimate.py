@@ -255,6 +255,9 @@ def test_bad_calls(digits, given, error, words):
 def test_bad_models(digits, tmp_path):
     model, data = digits
     empty, pickled, headless = tmp_path / "empty", tmp_path / "pickled", tmp_path / "headless"
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
     for folder in (empty, pickled, headless):
         folder.mkdir()
         config = (Path(model) / "config.json").read_text()
@@ -272,6 +275,7 @@ def test_bad_models(digits, tmp_path):
     for source, words in (
         (tmp_path / "nope", "no model folder"),
         (tmp_path, "no config.json"),
+        (adapter, "a peft adapter without its model"),
         (empty, "holds no weights"),
         (pickled, "pickled weights.*save_pretrained"),
         (headless, "lacks weights.*classifier"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from made_fingerprints import HEADER, made
 from resque import Fingerprint, resque_dist
 from resque.files import write_whole
 from resque.fingerprint_file import FILE_NAME, pack
+from resque.fingerprint_header import Source
 from resque.sums import ClassSums
 
 
@@ -62,6 +64,26 @@ def test_the_same_data_is_not_added_twice():
     assert (unnamed + unnamed).header.counts.samples == 4
     with pytest.raises(ValueError, match="hold d#1-2: its samples would count twice"):
         (unnamed + made([1, 2])) + (unnamed + made([1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "shared"),
+    [
+        ([{}, {"shard": "2/3"}], True),
+        ([{"shard": "1/2"}, {"shard": "2/2"}], False),
+        ([{"shard": "1/2"}, {"shard": "3/4"}], True),
+        ([{"shard": "1/2"}, {"shard": "2/4"}], False),
+        ([{"shard": "1/2"}, {"shard": "2/3"}], True),
+        ([{}, {"max_samples": 9}], True),
+        ([{"max_samples": 9, "shard": "1/2"}, {"max_samples": 9, "shard": "2/2"}], False),
+        ([{}, {"split": "test"}], False),
+        ([{}, {"shard": "0/0"}], True),
+        ([{"dataset": "<Dataset>"}] * 2, False),
+    ],
+)
+def test_parts_that_share_rows_are_not_added(changes, shared):
+    a, b = (Source(**{"dataset": "d", "split": "train"} | x) for x in changes)
+    assert a.shares_rows(b) == b.shares_rows(a) == shared
 
 
 def test_saved_and_loaded(tmp_path):
@@ -190,6 +212,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_whole(path, fail)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [FILE_NAME]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    assert write_whole(path, lambda file: file.write_text("whole")) == path
+    assert os.read(reader, 99) == b"whole"
+    os.close(reader)
+    assert path.is_fifo()
 
 
 def test_a_thousand_classes_stay_under_100_megabytes(tmp_path):

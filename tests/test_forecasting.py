@@ -149,6 +149,7 @@ def test_the_command_leaves_the_contracts_keys(digits, ledger, tmp_path, capsys)
         (["--watts", "3"], "go with --no-probe"),
         (["--no-probe"], "needs --seconds-per-step and --watts"),
         (["--no-probe", "--seconds-per-step", "1", "--watts", "-1"], "from 0 up"),
+        (["--no-probe", "--seconds-per-step", "nan", "--watts", "3"], "from 0 up"),
     ],
 )
 def test_wrong_flags_say_what_to_do(flags, words, capsys):

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -107,10 +108,13 @@ def test_shapes_and_dtypes():
         (torch.float32, 1e-7),
         (torch.float16, 1e-3),
         (torch.bfloat16, 1e-2),
+        (torch.float8_e4m3fn, 0.1),
     ):
-        tensors = torch.tensor(x, dtype=dtype), torch.tensor(z, dtype=dtype)
+        tensors = torch.tensor(x).to(dtype), torch.tensor(z).to(dtype)
         score = resque_dist(tensors[0], torch.tensor(y), tensors[1], y)
         assert score.value == pytest.approx(value, abs=tolerance)
+        rows = [row.requires_grad_() for row in tensors[0].float().to(torch.bfloat16)]
+        assert resque_dist(rows, y, z, y).value == pytest.approx(value, abs=0.1)
 
 
 def test_float16_sums_do_not_overflow():
@@ -144,6 +148,12 @@ def test_one_class_is_an_answer():
         (lambda x: (x, [0.5] * 60), TypeError, "ints or strings"),
         (lambda x: (x[:, 0], None), ValueError, "shape"),
         (lambda x: (x.astype(str), None), TypeError, "floats"),
+        (lambda x: (x[:, :0], None), ValueError, r"shape \(60, 0\)"),
+        (lambda x: (np.ma.masked_greater(x, 0), None), ValueError, "masked"),
+        (lambda x: (x, np.ma.masked_equal([0, 1] * 30, 1)), ValueError, "masked"),
+        (lambda x: (x, pd.Series(["a", None] * 30)), TypeError, "strings and (nan|None)"),
+        (lambda x: (x, ["a", 1] * 30), TypeError, "strings and 1"),
+        (lambda x: (x, [0.0, 1e30] * 30), ValueError, "64 bits"),
     ],
 )
 def test_bad_input_is_named(change, error, words):
@@ -151,6 +161,13 @@ def test_bad_input_is_named(change, error, words):
     z, labels = change(z)
     with pytest.raises(error, match=words):
         resque_dist(x, y, z, w if labels is None else labels)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_sums_that_overflow_are_told():
+    x = np.full((10, 2), 1e308)
+    with pytest.raises(ValueError, match="class 0 over the original data is too large"):
+        resque_dist(x, [0] * 10, x, [0] * 10)
 
 
 def test_few_samples_warn_with_the_number_needed():
@@ -269,6 +286,16 @@ def test_task_subsample_is_told():
     x = np.random.default_rng(0).normal(size=(200, 3))
     score = resque_task(x, np.arange(200) % 2, max_rows=50)
     assert (score.settings["rows"], score.settings["rows_clustered"]) == (200, 50)
+
+
+@pytest.mark.parametrize(("dtype", "power"), [(np.float32, 80), (np.float64, 600)])
+def test_task_does_not_depend_on_the_unit(dtype, power):
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(dtype)
+    x += 2 * np.eye(3, dtype=dtype)[[0, 1, 2] * 20]
+    value = resque_task(x, [0, 1, 2] * 20).value
+    assert 0 < value < 1
+    for sign in (-1, 1):
+        assert resque_task(np.ldexp(x, sign * power), [0, 1, 2] * 20).value == value
 
 
 def test_task_odd_inputs():

@@ -400,7 +400,7 @@ def test_costs_of_two_kinds_make_no_front():
 
 def test_the_command(digits, random_model, capsys, tmp_path):
     listed = tmp_path / "models.txt"
-    listed.write_text(f"# mine\n{random_model}  # random\n\n")
+    listed.write_text(f"{random_model}  # random\n\n# mine\n", encoding="utf-8-sig")
     command = ["rank", "--dataset", f"{digits[1]}#test[:100]", "--label-column", "label",
                "--models", digits[0], str(listed), "/nope", "--device", "cpu",
                "--sort-by", "knn", "--score", "hscore"]  # fmt: skip

@@ -391,6 +391,63 @@ def test_mixed_shapes_without_a_processor():
         resque.fingerprint(build("ViTForImageClassification", **VISION), table, progress=False)
 
 
+def test_a_loaded_module_is_given_back_as_it_was():
+    model = build("ResNetForImageClassification", **IMAGE_MODELS["ResNetForImageClassification"])
+    model = model.to(torch.bfloat16).train()
+    model.resnet.embedder.eval()
+    state = {name: x.clone() for name, x in model.state_dict().items()}
+    parameters, modes = list(model.parameters()), [x.training for x in model.modules()]
+    data, use = image_table(), {"progress": False}
+    resque.fingerprint(model, data, **use)
+    resque.estimate(model, data, corruption="blur:1", **use)
+    resque.estimate(model, task=data, **use)
+    with pytest.raises(ValueError, match="no column 'other'"):
+        resque.fingerprint(model, data, label_column="other", **use)
+    ranking = resque.rank([model], data, cache=False, **use)
+    assert ranking.candidates[0].error is None
+    assert [x.training for x in model.modules()] == modes
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    for name, x in model.state_dict().items():
+        torch.testing.assert_close(x, state[name], rtol=0, atol=0)
+
+
+def test_wrapped_and_compiled_modules_are_read_within():
+    model = build("ResNetForImageClassification", **IMAGE_MODELS["ResNetForImageClassification"])
+    plain = resque.fingerprint(model, image_table(), progress=False)
+    for other in (torch.nn.DataParallel(model), torch.compile(model, backend="eager")):
+        found = resque.fingerprint(other, image_table(), progress=False)
+        assert found.header.layers == plain.header.layers
+        assert found.resque_dist(plain).value == 0
+
+
+def test_adapters_leave_the_layer_the_same():
+    peft = pytest.importorskip("peft")
+    model = build("ViTForImageClassification", **VISION)
+    plain = resque.fingerprint(model, image_table(), progress=False)
+    config = peft.LoraConfig(r=3, target_modules=["query", "classifier"])
+    adapted = resque.fingerprint(peft.get_peft_model(model, config), image_table(), progress=False)
+    assert adapted.header.layers == ("base_model.model.classifier.base_layer.input",)
+    a, b = (fp.sums[fp.header.layers[0]].sums for fp in (plain, adapted))
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_logits_are_no_hidden_state():
+    class Own(transformers.ViTForImageClassification):
+        base_model_prefix = "nothing"
+
+    model = Own(transformers.ViTConfig(num_labels=3, **VISION))
+    with pytest.raises(ValueError, match="Own gives logits, and no hidden state"):
+        resque.fingerprint(model, image_table(), progress=False)
+    found = resque.fingerprint(model, image_table(), "classifier.input", progress=False)
+    assert found.sums["classifier.input"].sums.shape[2] == 16
+
+
+def test_no_layers_are_told():
+    model = build("ViTForImageClassification", **VISION)
+    with pytest.raises(ValueError, match="layers is empty"):
+        resque.fingerprint(model, image_table(2), layers=[], progress=False)
+
+
 def test_labels_meet_the_models_classes():
     by_name = map_classes(["T-shirt/top", "bag"], False, ["Bag", "T - shirt / top"], 2)
     assert [by_name.how, by_name.model_id(0), by_name.key(0)] == ["name", 1, "T - shirt / top"]
@@ -402,5 +459,9 @@ def test_labels_meet_the_models_classes():
     assert [other.how, other.model_id(0), other.key(0)] == ["none", None, "abbr"]
     headless = map_classes(None, False, ["a", "b"], None)
     assert headless.key(1) == "b"
+    for names in (["-1", "0", "1"], ["C", "C++", "C#"], ["a", "A", "b"]):
+        alike = map_classes(names, False, names, 3)
+        assert [alike.key(i) for i in range(3)] == names
+        assert [map_classes(None, True, names, 3).model_id(x) for x in names] == [0, 1, 2]
     assert real_names({0: "LABEL_0", 1: "LABEL_1"}) is None
     assert real_names({1: "b", 0: "a"}) == ("a", "b")

@@ -274,6 +274,11 @@ def test_texts_and_sounds(tmp_path, tokenizer):  # noqa: F811
     record = retrain(tmp_path / "base", text_table(), tmp_path / "c", **options)
     assert record.model.new_head
     assert "no classifier head" in " ".join(record.notes)
+    words = build("BertForTokenClassification", **SMALL, vocab_size=30)
+    words.save_pretrained(tmp_path / "words")
+    tokenizer.save_pretrained(tmp_path / "words")
+    with pytest.raises(ValueError, match="classifies each word"):
+        retrain(tmp_path / "words", text_table(), tmp_path / "d", **options)
 
 
 def test_what_cannot_be_trained_on_is_named(digits, tmp_path, tokenizer):  # noqa: F811

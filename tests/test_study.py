@@ -268,6 +268,10 @@ def test_ledgers_merge_and_bad_lines_are_named(tmp_path):
     assert "no entry of a ledger" in ledger.skipped[0]
     assert "schema_version 99" in ledger.skipped[1]
     assert read_ledger([tmp_path / "c"]).entries == ledger.entries
+    with pytest.raises(ValueError, match="5 entries that the ledgers to merge do not have"):
+        merge(parts[:1], tmp_path / "c")
+    assert read_ledger([tmp_path / "c"]).entries == ledger.entries
+    assert len(merge([parts[0], tmp_path / "c"], tmp_path / "c").entries) == len(entries)
     with pytest.raises(ValueError, match="cannot read the ledger"):
         read_ledger([tmp_path / "nothing"])
 
@@ -365,6 +369,14 @@ def test_the_command_line(digits, small, tmp_path, capsys):
     assert found["price"] == pytest.approx(found["seconds"] / 1800, abs=1e-4)
     assert "a probe of each model" in found["basis"]
     assert not (tmp_path / "new").exists()
+    part, cells = tmp_path / "part", parse_study(config(digits)).cells[::2]
+    for entry in read_ledger([small]).entries:
+        if entry.key in {cell.key for cell in cells}:
+            append_entry(entry, part / "ledger.jsonl")
+    shard = ["--output-dir", str(part), "--shard", "1/2"]
+    assert cli.run(["study", str(file), *shard, "--json"]) == 0
+    reason = "3 cells are left to other shards; the last to end writes the report"
+    assert json.loads(capsys.readouterr().out) == {"report": None, "reason": reason}
     file.write_text(config(digits).replace("seeds", "sedes"))
     assert cli.run(["study", str(file), "--output-dir", str(tmp_path / "x")]) == 2
     assert "line 8" in capsys.readouterr().err

@@ -62,15 +62,17 @@ def fingerprint(
         TypeError: where one is of another type than expected.
     """
     from resque.layers import choose_layers
+    from resque.models import lent
 
     use = make_options(options)
-    loaded = load_model(model, use)
-    chosen = choose_layers(loaded, layers, use.pooling)
-    data = open_for(loaded, dataset, use, parse_shard(shard))
-    labels, _ = choose_labels(use.labels, loaded, [data])
-    classes = match_classes(data, loaded, None)
-    noise = _corruption(corruption, use)
-    return measure(loaded, data, chosen, classes, labels, noise, use).fingerprint
+    with lent(model):
+        loaded = load_model(model, use)
+        chosen = choose_layers(loaded, layers, use.pooling)
+        data = open_for(loaded, dataset, use, parse_shard(shard))
+        labels, _ = choose_labels(use.labels, loaded, [data])
+        classes = match_classes(data, loaded, None)
+        noise = _corruption(corruption, use)
+        return measure(loaded, data, chosen, classes, labels, noise, use).fingerprint
 
 
 def estimate(
@@ -110,19 +112,22 @@ def estimate(
         ValueError: where model, data, layer or option is not as expected; the text says how.
         TypeError: where one is of another type than expected.
     """
+    from resque.models import lent
+
     use = make_options(options)
     if task is not None and (original is not None or shifted is not None or corruption):
         raise UsageError("give either task=, or original= and shifted=")
     if task is None and shifted is None and not (corruption and original is not None):
         raise UsageError("give original= and shifted=, original= and corruption=, or task=")
-    loaded = load_model(model, use)
-    if task is not None:
-        return _estimate_task(loaded, task, layers, init, embedding, n_init, use)
-    noise = _corruption(corruption, use)
-    known = _find_fingerprint(original, name, loaded, use)
-    if known is None:
-        return _estimate_from_data(loaded, original, shifted, noise, layers, use)
-    return _estimate_from_fingerprint(loaded, known, original, shifted, noise, layers, use)
+    with lent(model):
+        loaded = load_model(model, use)
+        if task is not None:
+            return _estimate_task(loaded, task, layers, init, embedding, n_init, use)
+        noise = _corruption(corruption, use)
+        known = _find_fingerprint(original, name, loaded, use)
+        if known is None:
+            return _estimate_from_data(loaded, original, shifted, noise, layers, use)
+        return _estimate_from_fingerprint(loaded, known, original, shifted, noise, layers, use)
 
 
 def _estimate_from_data(

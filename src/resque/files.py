@@ -17,11 +17,16 @@ from resque.errors import ResqueError, first_line
 def write_whole(target: Path, write: Callable[[Path], Any]) -> Path:
     """Let `write` make a file beside the target, then put it in the target's place in one step.
 
+    A device or a pipe (`/dev/stdout`) stays in its place, and is written to.
+
     Raises:
         ResqueError: where it cannot be written; nothing is left behind then.
     """
     staged = None
     try:
+        if _is_stream(target):
+            write(target)
+            return target
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
         os.close(handle)
@@ -38,6 +43,12 @@ def write_whole(target: Path, write: Callable[[Path], Any]) -> Path:
         if staged is not None:
             staged.unlink(missing_ok=True)
     return target
+
+
+def _is_stream(target: Path) -> bool:
+    if target.is_symlink() and target.parent == Path("/dev"):  # stdout, which may be any file
+        return True
+    return target.exists() and not (target.is_file() or target.is_dir())
 
 
 def check_folder(folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field, fields
+import math
+import re
+from dataclasses import dataclass, field, fields, replace
 
 GROUPS = 16  # random groups a class: 1,000 classes × 768 dimensions take 98.4 MB
 
@@ -75,6 +77,22 @@ class Source:
         parts = (("@", self.revision), (":", self.config), ("#", self.split))
         name = self.dataset + "".join(mark + part for mark, part in parts if part)
         return name if self.shard == "1/1" else f"{name} (shard {self.shard})"
+
+    def shares_rows(self, other: Source) -> bool:
+        """Whether both surely hold the same row; of data in memory nobody knows.
+
+        >>> Source("a", shard="1/2").shares_rows(Source("a", shard="3/4"))
+        True
+        """
+        if self.dataset.startswith("<"):
+            return False
+        if replace(self, shard=other.shard, max_samples=other.max_samples) != other:
+            return False
+        if self.max_samples != other.max_samples:
+            return any(x.max_samples is None and x.shard == "1/1" for x in (self, other))
+        parts = [re.fullmatch(r"(\d+)/([1-9]\d*)", x.shard) for x in (self, other)]
+        (i, n), (j, m) = (map(int, x.groups()) if x else (0, 1) for x in parts)
+        return (i - j) % math.gcd(n, m) == 0
 
 
 @dataclass(frozen=True)

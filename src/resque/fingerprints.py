@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,9 +42,10 @@ class Fingerprint:
         _check_same(self.header, other.header, ADDED, "add")
         if self.header.noise:
             raise ResqueError("noise was added to these fingerprints: add them before it")
-        for source in other.header.sources:
-            if source in self.header.sources and not source.dataset.startswith("<"):
-                raise ResqueError(f"both fingerprints hold {source}: its samples would count twice")
+        for a, b in itertools.product(self.header.sources, other.header.sources):
+            if a.shares_rows(b):
+                what = f"both fingerprints hold {a}: its" if a == b else f"{b} is of {a}: some"
+                raise ResqueError(f"{what} samples would count twice")
         sums = {layer: self.sums[layer] + other.sums[layer] for layer in self.header.layers}
         header = replace(
             self.header,

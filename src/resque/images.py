@@ -12,19 +12,22 @@ if TYPE_CHECKING:
 
 
 def decode_image(value: Any) -> Image:
-    """Return an RGB PIL image from encoded bytes, a path, a PIL image or a uint8 array."""
-    from PIL import Image
+    """Return an RGB PIL image, upright, from encoded bytes, a path, a PIL image or an array."""
+    from PIL import Image, ImageOps
 
     if isinstance(value, dict):
         source = io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]
         with Image.open(source) as image:
             image.load()
+            ImageOps.exif_transpose(image, in_place=True)  # as datasets does where it decodes
             return as_rgb(image)
     if isinstance(value, Image.Image):
         return as_rgb(value)
     array = np.asarray(value)
-    if array.ndim not in (2, 3) or array.dtype.kind not in "iu" or array.min() < 0:
+    if array.ndim not in (2, 3) or array.dtype.kind not in "iu":
         raise ValueError(f"an image of shape {array.shape}, {array.dtype}; expected 8-bit pixels")
+    if array.min() < 0 or array.max() > 255:
+        raise ValueError(f"an image of {array.min()} to {array.max()}; expected pixels of 0 to 255")
     return as_rgb(Image.fromarray(array.astype(np.uint8)))
 
 

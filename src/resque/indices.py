@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -160,6 +161,11 @@ def _common_classes(a: ClassSums, b: ClassSums) -> tuple[list[Label], dict[Label
         for label, total in zip(common, totals, strict=True):
             if not total.any():
                 left_out.setdefault(label, f"its sum over the {name} data is zero")
+            if not np.isfinite(total).all():
+                raise ValueError(
+                    f"the sum of class {label!r} over the {name} data is too large for float64; "
+                    "divide all representations by a number, which changes no angle"
+                )
     labels = _ordered([label for label in common if label not in left_out])
     if not labels:
         raise ValueError(
@@ -207,10 +213,10 @@ def as_vectors(array: Any, channel_axis: int = 1, name: str = "representations")
         ValueError: where it has fewer than two axes, or the channel axis is not there.
     """
     x = as_numpy(array, name)
+    if x.ndim < 2 or 0 in x.shape[1:]:
+        raise ValueError(f"{name} has shape {x.shape}; expected (N, D) or (N, C, …)")
     if x.ndim == 2:
         return x
-    if x.ndim < 2:
-        raise ValueError(f"{name} has shape {x.shape}; expected (N, D) or (N, C, …)")
     axis = channel_axis % x.ndim if -x.ndim <= channel_axis < x.ndim else 0
     if axis == 0:
         raise ValueError(f"channel_axis {channel_axis} is not a channel of shape {x.shape}")
@@ -219,11 +225,19 @@ def as_vectors(array: Any, channel_axis: int = 1, name: str = "representations")
 
 
 def as_numpy(array: Any, name: str) -> NDArray[Any]:
-    """Return a float numpy array; torch tensors (bfloat16 as float32) and lists are converted."""
+    """Return a float numpy array; torch tensors and lists, of tensors too, are converted.
+
+    Raises:
+        TypeError: where it does not hold real numbers.
+        ValueError: where values are masked.
+    """
     if hasattr(array, "detach"):
         array = array.detach().cpu()
-        array = array.float() if "bfloat16" in str(array.dtype) else array
-        array = array.numpy()
+        foreign = re.search("bfloat16|float8|float4", str(array.dtype))  # numpy has none of these
+        array = (array.float() if foreign else array).numpy()
+    elif isinstance(array, list | tuple) and array and hasattr(array[0], "detach"):
+        array = [as_numpy(row, name) for row in array]
+    _check_unmasked(array, name)
     x = np.asarray(array)
     if x.dtype.kind in "iub":
         x = x.astype(np.float64)
@@ -232,6 +246,13 @@ def as_numpy(array: Any, name: str) -> NDArray[Any]:
             f"{name} holds {x.dtype} values; expected an array of floats (all rows equally long)"
         )
     return x
+
+
+def _check_unmasked(array: Any, name: str) -> None:
+    if np.ma.is_masked(array):
+        raise ValueError(
+            f"{name} has masked values: leave their rows out, or fill them (.filled())"
+        )
 
 
 def device_of(array: Any) -> str:
@@ -243,16 +264,28 @@ def as_labels(labels: Any, n: int, name: str = "labels") -> list[Label]:
     """Return n plain int or string labels.
 
     Raises:
-        TypeError: where labels are neither ints nor strings.
-        ValueError: where there are not n of them.
+        TypeError: where labels are neither ints nor strings, or are missing for some samples.
+        ValueError: where there are not n of them, or one is larger than 64 bits.
     """
+    if labels is None:
+        raise TypeError(f"{name} is None; expected {n} ints or strings, one label a sample")
     if hasattr(labels, "detach"):
         labels = labels.detach().cpu().numpy()
+    _check_unmasked(labels, name)
     x = np.asarray(labels)
-    if x.dtype == object:
-        x = np.asarray(list(labels))
+    if x.dtype == object or (x.dtype.kind == "U" and not isinstance(labels, np.ndarray)):
+        values = list(labels)
+        others = [value for value in values if not isinstance(value, str)]
+        if 0 < len(others) < len(values):  # numpy would make strings of these, of NaN too
+            raise TypeError(
+                f"{name} holds strings and {others[0]!r}; expected ints or strings, not both. "
+                "Leave samples without a label out"
+            )
+        x = np.asarray(values)
     if x.shape != (n,):
         raise ValueError(f"{name} has shape {x.shape}; expected ({n},), one label a sample")
+    if x.dtype.kind in "uf" and (np.abs(x) >= 2.0**63).any():
+        raise ValueError(f"{name} holds {np.abs(x).max()}; expected ints of 64 bits, or strings")
     if x.dtype.kind == "f" and x.size and (x == np.round(x)).all():
         x = x.astype(np.int64)
     if x.size and x.dtype.kind not in "iubU":
@@ -278,7 +311,7 @@ def resque_task(
     channel_axis: int = 1,
     n_init: int = 10,
     seed: int = 0,
-    max_rows: int = MAX_CLUSTERED_ROWS,
+    max_rows: int | None = MAX_CLUSTERED_ROWS,
     device: str | None = None,
 ) -> Score:
     """RESQUE for a new task: 1 − Adjusted Rand Index of k-means clusters and labels.
@@ -296,7 +329,7 @@ def resque_task(
         n_init: starts of k-means++.
         seed: of k-means++, the subsample and the interval.
         max_rows: above it, a seeded random subsample of so many rows is clustered, and
-            `counts` and `settings` say so.
+            `counts` and `settings` say so. None for all rows.
         device: where k-means runs: on "cuda" (or "cuda:1", …), or else on the CPU, by
             scikit-learn. None for where the embeddings are.
 
@@ -308,9 +341,9 @@ def resque_task(
     0.0
     """
     check_task_options(init, embedding, n_init)
-    if max_rows < 1:
+    if max_rows is not None and max_rows < 1:
         raise UsageError(f"max_rows is {max_rows}; expected at least 1")
-    device = device_of(embeddings) if device is None else device
+    device = device_of(embeddings) if device is None else str(device)
     x = _embed(embeddings, embedding, channel_axis)
     names = as_labels(labels, len(x))
     rows = draw_rows(len(x), max_rows, seed)
@@ -364,7 +397,14 @@ def _embed(embeddings: Any, embedding: str, channel_axis: int) -> NDArray[Any]:
         raise ValueError(
             f"{len(bad)} row(s) of embeddings have NaN or infinite values (first: row {bad[0]})"
         )
-    return x
+    return _within_squares(x)
+
+
+def _within_squares(x: NDArray[Any]) -> NDArray[Any]:
+    """Multiply by a power of two where squares would overflow or vanish; clusters stay the same."""
+    exponent = int(np.frexp(max(x.max(), -x.min()))[1])
+    far = abs(exponent) > (40 if x.dtype == np.float32 else 400)
+    return np.asarray(np.ldexp(x, -exponent)) if far else x
 
 
 def _warn_overfit(x: NDArray[Any], y: Ints, init: str) -> None:

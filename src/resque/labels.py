@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from resque.sums import Label
@@ -18,18 +18,20 @@ class ClassMap:
         ids: model class id of each data label known beforehand.
         keys: what the class of each model class id is called; empty without a head.
         data_names: names of the data's class ids, or None.
+        spell: how names are written before they are compared.
     """
 
     how: str
     ids: dict[Label, int]
     keys: tuple[Label, ...]
     data_names: tuple[str, ...] | None
+    spell: Callable[[str], str] = str
 
     def model_id(self, label: Label) -> int | None:
         """Return the model's class id of a data label, or None where it has none."""
         found = self.ids.get(label)
         if found is None and isinstance(label, str) and self.how == "name":
-            found = self.ids.get(_plain(label))
+            found = self.ids.get(self.spell(label))
         return found
 
     def key(self, label: Label) -> Label:
@@ -69,16 +71,17 @@ def map_classes(
     1
     """
     n = n_classes if n_classes is not None else len(model_names or data_names or ())
-    named = [_plain(x) for x in model_names or ()]
     own = tuple(data_names) if data_names else None
+    spell = _spelling(model_names or (), own or ())
+    named = [spell(x) for x in model_names or ()]
     keys: tuple[Label, ...] = tuple(model_names or (own if own and len(own) == n else range(n)))
     at: dict[Label, int] = {name: i for i, name in enumerate(named)}
     if named and labels_are_text:
-        return ClassMap("name", at, keys, own)
+        return ClassMap("name", at, keys, own, spell)
     if named and own:
-        ids: dict[Label, int] = {i: at[p] for i, p in enumerate(map(_plain, own)) if p in at}
+        ids: dict[Label, int] = {i: at[p] for i, p in enumerate(map(spell, own)) if p in at}
         if ids:
-            return ClassMap("name", ids, keys, own)
+            return ClassMap("name", ids, keys, own, spell)
     if labels_are_text or not n or (own and len(own) != n and (named or len(own) > n)):
         return ClassMap("none", {}, keys, own)
     return ClassMap("id", {i: i for i in range(n)}, keys, own)
@@ -93,5 +96,15 @@ def real_names(id2label: dict[int, str] | None) -> tuple[str, ...] | None:
     return None if placeholders or len(set(names)) < len(names) else tuple(names)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", str(name)).casefold() or str(name)
+def _spelling(*sides: Sequence[str]) -> Callable[[str], str]:
+    """Return the loosest way of writing names that makes no two classes of a side the same.
+
+    >>> _spelling(["T-shirt/top", "Bag"])("T - shirt / top"), _spelling(["-1", "1"])("-1")
+    ('tshirttop', '-1')
+    """
+    ways = (_letters, str.casefold)
+    return next((w for w in ways if all(len(set(map(w, x))) == len(x) for x in sides)), str)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold() or name

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from resque.errors import ResqueError, UsageError, near
 from resque.models import Model, find_head
 
+LAST = "last_hidden_state"
 POOLINGS = ("auto", "mean", "cls", "last", "official")
 
 
@@ -77,7 +78,7 @@ def _automatic(model: Model, hidden: list[str], pooling: str) -> Layer:
         return Layer(f"{head}.input", head, True, how, "it enters the classifier head")
     if hasattr(model.module, "config"):
         base = _base_name(model.module)
-        return Layer("last_hidden_state", base, False, how, "the model has no classifier head")
+        return Layer(LAST, base, False, how, "the model has no classifier head")
     return _named(model, hidden[-1], pooling, "the model's last layer")
 
 
@@ -247,6 +248,11 @@ class Taps:
 
     def _keep(self, layer: Layer, output: Any) -> None:
         x = _tensor_of(output)
+        if layer.name == LAST and x is not None and x is getattr(output, "logits", None):
+            raise ResqueError(
+                f"{type(self._model.module).__name__} gives logits, and no hidden state; name a "
+                "layer with --layer (layers=)"
+            )
         if x is None:
             raise ResqueError(
                 f"layer {layer.name!r} gives a {type(output).__name__}, no tensor; choose another"
@@ -269,7 +275,7 @@ def _tensor_of(output: Any) -> Tensor | None:
     """Return the hidden state in a layer's output: a tensor, the first of a tuple, or by name."""
     if isinstance(output, Tensor):
         return output
-    for name in ("last_hidden_state", "logits"):
+    for name in (LAST, "logits"):
         found = getattr(output, name, None)
         if isinstance(found, Tensor):
             return found

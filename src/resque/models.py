@@ -67,6 +67,29 @@ class Model:
             yield
 
 
+@contextlib.contextmanager
+def lent(model: Any) -> Iterator[None]:
+    """Give a loaded module its modes, precision and device back, in the midst of training say.
+
+    Args:
+        model: as for `load_model`; there is nothing to give back to a name.
+    """
+    parts = list(model.modules()) if isinstance(model, nn.Module) else []
+    own = [(part, part.training, dict(part._parameters), dict(part._buffers)) for part in parts]
+    values = [
+        (p, p.data) for _, _, parameters, _ in own for p in parameters.values() if p is not None
+    ]
+    try:
+        yield
+    finally:
+        for part, training, parameters, buffers in own:
+            part.training = training
+            part._parameters.update(parameters)
+            part._buffers.update(buffers)
+        for parameter, value in values:
+            parameter.data = value
+
+
 def load_model(
     model: str | Path | nn.Module,
     *,
@@ -76,10 +99,11 @@ def load_model(
     trust_remote_code: bool = False,
     token: str | None = None,
 ) -> Model:
-    """Load a model by `ID_OR_FOLDER[@REVISION]`, or take a loaded module.
+    """Load a model by `ID_OR_FOLDER[@REVISION]`, or take a loaded module, which is changed.
 
     Args:
-        model: an id on the Hub, a folder, or a module.
+        model: an id on the Hub, a folder, or a module; out of DataParallel and the like, and not
+            compiled, as layers are read by hooks.
         processor: in place of the checkpoint's own; for a module that has none.
         device: "auto" takes the accelerator where there is one.
         dtype: "auto" computes in bfloat16 on accelerators that have it, else in float32.
@@ -90,9 +114,12 @@ def load_model(
         ResqueError: where there is no such model, or it cannot be loaded safely.
         TypeError: where model is neither a name nor a module.
     """
+    from accelerate.utils import extract_model_from_parallel
+
     if isinstance(model, nn.Module):
-        module, name, revision = model, _name_of(model), None
-        source, folder_revision = getattr(getattr(model, "config", None), "_name_or_path", ""), None
+        module: Any = extract_model_from_parallel(model, keep_torch_compile=False)
+        name, revision, folder_revision = _name_of(module), None, None
+        source = getattr(getattr(module, "config", None), "_name_or_path", "")
     elif isinstance(model, str | Path):
         source, folder_revision = split_revision(str(model))
         module = load_module(source, folder_revision, trust_remote_code, token)
@@ -182,7 +209,8 @@ def digest_of(module: nn.Module) -> str:
 def find_head(module: nn.Module) -> str | None:
     """Return the name of the classifier head: the last linear layer with an output a class.
 
-    A module without a configuration has its last linear layer as head.
+    A module without a configuration has its last linear layer as head. Adapters (LoRA) are parts
+    of a layer, and none of their own.
     """
     config = getattr(module, "config", None)
     if config is not None and not classifies(module):
@@ -192,6 +220,7 @@ def find_head(module: nn.Module) -> str | None:
         name
         for name, part in module.named_modules()
         if isinstance(part, nn.Linear) and name and n in (None, part.out_features)
+        if ".lora_" not in name
     ]
     return names[-1] if names else None
 

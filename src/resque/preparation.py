@@ -246,6 +246,11 @@ def _load(model: Any, dataset: Any, use: RetrainOptions) -> tuple[Model, Trainin
     loaded = load_model(model, use.reading)
     if not hasattr(loaded.module, "config"):
         raise ResqueError(f"{loaded.name} is no transformers model; retrain takes those")
+    if "ForTokenClassification" in type(loaded.module).__name__:
+        raise ResqueError(
+            f"{loaded.name} classifies each word; retrain takes models that classify a whole "
+            "sample, as those of sequence, image or audio classification"
+        )
     corruption = parse_corruption(use.corruption, use.seed) if use.corruption else None
     data = open_training_data(
         loaded,

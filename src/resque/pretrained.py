@@ -97,6 +97,11 @@ def _open_config(source: str, options: dict[str, Any]) -> Any:
 
     local = Path(source)
     if local.is_dir() and not (local / "config.json").is_file():
+        if (local / "adapter_config.json").is_file():
+            raise ResqueError(
+                f"{source} holds a peft adapter without its model: merge_and_unload() it into "
+                "that, and save the whole"
+            )
         raise ResqueError(f"{source} holds no config.json: it is not a transformers model")
     if not local.exists() and (local.is_absolute() or source.startswith((".", "~"))):
         raise ResqueError(f"there is no model folder {source!r}")
@@ -194,5 +199,11 @@ def _check_loaded(source: str, info: dict[str, Any]) -> None:
 
 
 def classifies(module: nn.Module) -> bool:
-    """Whether a model of transformers has a classifier head, by the name of its class."""
-    return re.search("For.*Classification", type(module).__name__) is not None
+    """Whether a model of transformers has a classifier head, by the name of its class.
+
+    Of a model with peft's adapters, the class within counts.
+    """
+    within = getattr(module, "get_base_model", None)
+    return (
+        re.search("For.*Classification", type(within() if within else module).__name__) is not None
+    )

@@ -39,7 +39,7 @@ def listed_models(given: Any) -> list[Any]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the list of models {path}: {error}") from error
     return [text for line in lines if (text := (" " + line).split(" #")[0].strip())]

@@ -224,9 +224,10 @@ class _Ranker:
 
     def _measure(self, model: Any) -> tuple[Observation, bool]:
         from resque.memory import PeakMemory
+        from resque.models import lent
         from resque.processes import is_main_process, on_all, together
 
-        with PeakMemory(self.use.device) as memory:
+        with lent(model), PeakMemory(self.use.device) as memory:
             loaded, data = together(lambda: self._open(model))
             key = self._key(loaded, data)
             kept = on_all(lambda: read_entry(key) if key else None)[0]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from resque.errors import ResqueError, Stopped, UsageError, first_line
 from resque.files import check_folder, write_whole
 from resque.ledger import (
+    DONE,
     FAILED,
     FILE_NAME,
     Cell,
@@ -264,8 +265,17 @@ def merge(folders: Sequence[str | Path], folder: Path) -> Ledger:
         folder: gets the ledger.
 
     Raises:
+        UsageError: where the folder holds entries that would be lost.
         ResqueError: where one cannot be read, or the new one not be written.
     """
-    ledger = read_ledger(folders)
-    write_ledger(ledger.entries, folder / FILE_NAME)
+    ledger, file = read_ledger(folders), folder / FILE_NAME
+    old = read_ledger([file]).entries if file.exists() else ()
+    kept = {entry.key: entry.status for entry in ledger.entries}
+    lost = [entry for entry in old if kept.get(entry.key) not in (DONE, entry.status)]
+    if lost:
+        raise UsageError(
+            f"{file} holds {len(lost)} entries that the ledgers to merge do not have: name "
+            f"{folder} among them, or take another --output-dir"
+        )
+    write_ledger(ledger.entries, file)
     return ledger

@@ -12,7 +12,18 @@ FAILED, ASKED_WRONGLY, INTERRUPTED = 1, 2, 130
 
 def main() -> None:
     """Run `resque` and exit: 0 done, 1 failed, 2 asked wrongly, 130 interrupted."""
+    _mend_streams()
     leave(run(sys.argv[1:]))
+
+
+def _mend_streams() -> None:
+    """Let what a stream's encoding lacks not lose a result, nor that a stream was closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed: the next file to be opened would take its number
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def leave(code: int) -> NoReturn:
@@ -35,6 +46,8 @@ def run(arguments: list[str]) -> int:
     try:
         code = _command().main(arguments, prog_name="resque", standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # typer has taken KeyboardInterrupt
+            return _tell("interrupted; nothing was left half-written", INTERRUPTED)
         return int(code or 0)
     except KeyboardInterrupt:
         return _tell("interrupted; nothing was left half-written", INTERRUPTED)

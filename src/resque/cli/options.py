@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import logging
+import math
 import os
 import sys
 import warnings
@@ -108,7 +109,7 @@ def rates_of(
         if seconds is not None or watts is not None:
             raise UsageError("--seconds-per-step and --watts go with --no-probe")
         return None
-    if seconds is None or watts is None or min(seconds, watts) < 0:
+    if seconds is None or watts is None or not all(0 <= x < math.inf for x in (seconds, watts)):
         raise UsageError("--no-probe needs --seconds-per-step and --watts, from 0 up")
     return seconds, watts
 
@@ -228,4 +229,9 @@ def show(renderables: list[Any]) -> None:
 
 def show_json(document: Any) -> None:
     """Print one JSON document on stdout."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2, allow_nan=False)
+    print(text)
