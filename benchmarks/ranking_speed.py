@@ -25,6 +25,7 @@ from machine import describe_run, peak_memory
 RESULT = Path(__file__).parent / "results" / "ranking_speed.json"
 SPEED_ROWS = 600
 WAYS = ("peer", "bare", "bare_sorted", "last", "all")
+PARTS = ["speed", "numbers", "memory", "million", "candidates"]
 
 
 def table(folder, n):
@@ -238,6 +239,32 @@ def million(n, dim, classes):
     }))  # fmt: skip
 
 
+def candidates(tokens, folder, n):
+    """Print by how much the resident memory grows while n models of 110M parameters are ranked."""
+    import tempfile
+
+    import transformers
+
+    import resque
+
+    quiet()
+    with tempfile.TemporaryDirectory() as place:
+        first = Path(place, "0")
+        transformers.BertModel(transformers.BertConfig()).save_pretrained(first)
+        transformers.AutoTokenizer.from_pretrained(tokens).save_pretrained(first)
+        models = [str(first)] + [str(Path(place, str(i))) for i in range(1, n)]
+        for name in models[1:]:
+            Path(name).symlink_to(first)
+        rows = table(folder, 64)
+        ours(tokens, rows)  # libraries are loaded, and a first small model has run
+        before, peak = peak_memory(
+            lambda: resque.rank(models, rows, scores=["hscore"], device="cpu", cache=False,
+                                progress=False)
+        )  # fmt: skip
+        weights = (first / "model.safetensors").stat().st_size
+    print(json.dumps({"weights_mb": weights / 1e6, "grown_by_mb": (peak - before) / 1e6}))
+
+
 def apart(*words):
     """Run a part of this script in a process of its own and return what it prints."""
     done = subprocess.run(
@@ -254,12 +281,12 @@ def main():
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--part", nargs="+", choices=["speed", "numbers", "memory", "million"],
-                        default=["speed", "numbers", "memory", "million"])  # fmt: skip
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     given = parser.parse_args()
     quiet()
     found = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    found |= describe_run() | {
+    run = describe_run()
+    found |= (run if given.part == PARTS else {}) | {
         "command": "python benchmarks/ranking_speed.py --model MINILM --dataset AG_NEWS",
         "peer": f"transformer-ranker {importlib.metadata.version('transformer-ranker')}",
     }
@@ -274,6 +301,10 @@ def main():
         found["memory"] = {"rows": given.rows, **grown, "ours_to_peer": ratio}
     if "million" in given.part:
         found["million"] = apart("million", 1_000_000, 768, 1_000)
+    if "candidates" in given.part:
+        found["candidates"] = {n: apart("candidates", *where, n) for n in (1, 5)}
+    for part in given.part:
+        found[part]["date"] = run["date"]
     RESULT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(found, indent=1, ensure_ascii=False))
 
@@ -283,5 +314,7 @@ if __name__ == "__main__":
         memory_of(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
     elif sys.argv[1:2] == ["million"]:
         million(*map(int, sys.argv[2:5]))
+    elif sys.argv[1:2] == ["candidates"]:
+        candidates(sys.argv[2], sys.argv[3], int(sys.argv[4]))
     else:
         main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -500,6 +501,31 @@ def test_a_candidate_that_memory_does_not_hold_is_told(digits, random_model, mon
     found = rank([random_model, digits[0]], f"{digits[1]}#test[:40]", scores="knn", **OPTIONS)
     assert found.candidates[0].model == digits[0]
     assert "out of memory" in found.candidates[1].error
+
+
+def test_no_weights_of_a_candidate_are_left_when_the_next_one_loads(
+    digits, random_model, monkeypatch
+):
+    load, forward, seen, left = ranking.load_model, ranking._Ranker._pass, [], []
+
+    def watched(*args, **options):
+        left.append([x().shape for x in seen if x() is not None])
+        loaded = load(*args, **options)
+        seen.extend(weakref.ref(x) for x in loaded.module.parameters())
+        return loaded
+
+    def full(self, model, data):
+        if model.name == random_model:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return forward(self, model, data)
+
+    monkeypatch.setattr(ranking, "load_model", watched)
+    monkeypatch.setattr(ranking._Ranker, "_pass", full)
+    models = [digits[0], random_model, f"{digits[0]}/", "/nowhere", f"{random_model}/"]
+    found = rank(models, f"{digits[1]}#test[:40]", scores="knn", cache=False, **OPTIONS)
+    assert [bool(x.error) for x in found.candidates].count(True) == 3
+    assert left == [[]] * 5
+    assert seen
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def test_losses_are_sentences():
 def test_the_best_of_either_kind_is_in_bold():
     html = text.forest(STUDIES, "fashion", "epochs", "resque_dist")
     bold = re.findall(r'<tr class="[^"]*best[^"]*">\s*<th[^>]*>([^<]+)', html)
-    assert [x.strip() for x in bold] == ["LogME", "1 − CKA"]
+    assert [x.strip() for x in bold] == ["LogME", "RESQUE with scatter, aligned"]
     assert "0.94 [0.89, 0.96]" in plain(html)
 
 
