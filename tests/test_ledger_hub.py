@@ -354,6 +354,9 @@ def test_the_commands(hub, tmp_path, entries, capsys):
     assert (code, len(out.splitlines())) == (0, 3)
     assert REPO not in hub.repositories
     assert "data#train" not in out
+    lines = [json.loads(line) for line in out.splitlines()]
+    code, out, err = run(capsys, "push", "org/costs", "--ledger", str(mine), "--dry-run", "--json")
+    assert (code, json.loads(out)) == (0, {"entries": lines})
     code, out, err = run(capsys, "push", "org/costs", "--ledger", str(mine), "--json")
     assert (code, json.loads(out)["added"]) == (0, 3)
     output = tmp_path / "pooled.jsonl"

@@ -71,6 +71,7 @@ class Data:
         indices: (n,) positions in the split of the rows to read; None for a stream.
         n_rows: how many rows are read; None where a stream does not know.
         part: (i, n): the i-th of n shards; (1, 1) for all.
+        first: position in the split of a stream's first row.
     """
 
     rows: Any
@@ -79,6 +80,7 @@ class Data:
     indices: Ints | None
     n_rows: int | None
     part: tuple[int, int] = (1, 1)
+    first: int = 0
 
 
 def parse_spec(text: str) -> DataSpec:
@@ -316,7 +318,7 @@ def load_data(
     if not hasattr(rows, "__len__"):
         if max_samples is not None:
             rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER).take(max_samples)
-        return Data(rows, spec, columns, None, None, shard)
+        return Data(rows, spec, columns, None, None, shard, first=start)
     chosen = draw_rows(len(rows), max_samples, seed)[shard[0] - 1 :: shard[1]]
     if not len(chosen):
         raise ResqueError(f"{spec} has no rows" + (" in this shard" if len(rows) else ""))
@@ -363,4 +365,4 @@ def iterate(
     first, step = data.part[0] - 1, data.part[1]
     for index, row in enumerate(data.rows):
         if index % step == first and (index // step // block) % world == rank:
-            yield index, row
+            yield data.first + index, row

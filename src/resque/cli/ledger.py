@@ -53,8 +53,11 @@ def push(
 
     check_repo_id(repo_id)
     if dry_run:
-        for entry in public_entries(ledger):
-            print(json_line(entry.to_dict()).decode(), end="")
+        entries = [entry.to_dict() for entry in public_entries(ledger)]
+        if as_json:
+            o.show_json({"entries": entries})
+        else:
+            print(*(json_line(entry).decode() for entry in entries), sep="", end="")
         return
     done = run(Target(repo_id, "dataset", revision, create_pr, private or None), ledger)
     if as_json:
