@@ -252,6 +252,16 @@ def test_a_failed_cell_is_recorded_and_tried_again_when_asked(digits, tmp_path):
     assert len(plan(study, tmp_path, retry_failed=True).todo) == 3
 
 
+def test_whatever_a_library_raises_fails_one_cell_alone(digits, tmp_path, monkeypatch):
+    def measure(self, cell):
+        raise KeyError("no such head")
+
+    monkeypatch.setattr(Measurer, "measure", measure)
+    study = parse_study(config(digits, seeds="[0]"))
+    assert run(plan(study, tmp_path), device="cpu", progress=False) == 3
+    assert {x.error for x in read_ledger([tmp_path]).entries} == {"KeyError: 'no such head'"}
+
+
 def test_ledgers_merge_and_bad_lines_are_named(tmp_path):
     entries = make_entries(levels=2, seeds=1)
     parts = [tmp_path / "a", tmp_path / "b.jsonl"]

@@ -172,7 +172,7 @@ def run_cell(
             record = _retrain(cell, measured.label_column, work, device)
     except Stopped as stop:
         raise Stopped(stop.signal, "run the study again: it goes on with this cell") from None
-    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
+    except Exception as error:  # whatever a library raises for one cell, the others go on
         problem = f"{type(error).__name__}: {first_line(error)}"
         log.warning("cell %s (%s, seed %d) failed: %s", cell.key, cell.shift, cell.seed, problem)
     finally:
