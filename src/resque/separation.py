@@ -1,11 +1,11 @@
 """How far a shift moves classes into each other: RESQUE_dist, made to go better with the cost.
 
 RESQUE_dist sees how far the classes' mean vectors turn. Retraining is dear where they also come
-to lie closer together, or their samples farther apart. Of 34 variants and the sums of two of them,
-the turn of centered classes with the loss of their separation went best with epochs and parameter
-change on the studies `digits` and `fashion` (benchmarks/estimator_search.py): `scatter_shift`,
-which besides holds the shares of the classes, so that a label shift alone adds nothing.
-`aligned_scatter_shift` is the same without labels. On other studies both are judged by
+to lie closer together, or their samples farther apart. Of 37 variants and the sums of two of them,
+the turn of centered classes with the loss of their separation is level with the best in epochs and
+parameter change on the studies `digits` and `fashion` (benchmarks/estimator_search.py): that is
+`scatter_shift`, which besides holds the shares of the classes, so that a label shift alone adds
+nothing. `aligned_scatter_shift` is the same without labels. On other studies both are judged by
 benchmarks/estimators.py.
 """
 
@@ -85,8 +85,7 @@ def aligned_scatter_shift(
     predicted = logits.argmax(axis=1)
     if len(np.unique(predicted)) < 2 or not np.isfinite(logits).all():
         return float("nan")
-    aligned = _align(a, b)
-    anew = _predict(a, logits, aligned)
+    aligned, anew = align(a, logits, b)
     found = scatter_shift(a, predicted.tolist(), aligned, anew.tolist())
     return 1.0 if np.isnan(found) else found
 
@@ -120,16 +119,22 @@ def _separation(classes: Sequence[Floats], shares: Floats) -> tuple[Floats, floa
     return centered, float(between / whole) if whole else 0.0
 
 
-def _align(original: Floats, shifted: Floats) -> Floats:
-    """Return shifted data whose features have the means and deviations of the original's."""
+def align(original: Floats, logits: Floats, shifted: Floats) -> tuple[Floats, Ints]:
+    """Bring each feature of shifted data back to its mean and spread, and predict classes anew.
+
+    Args:
+        original: (N, D) representations, the classifier's input.
+        logits: (N, K) what the model makes of them: its head is the linear map that fits best.
+        shifted: (M, D).
+
+    Returns:
+        (M, D) shifted data whose features have the means and deviations of the original's, and
+        (M,) the classes that the head predicts of them.
+    """
     mean, spread = shifted.mean(axis=0), shifted.std(axis=0)
     some = spread > LEAST_SPREAD * np.abs(mean)
     scale = np.divide(original.std(axis=0), spread, out=np.zeros_like(spread), where=some)
-    return np.asarray((shifted - mean) * scale + original.mean(axis=0))
-
-
-def _predict(original: Floats, logits: Floats, vectors: Floats) -> Ints:
-    """Return (M,) classes that a linear head predicts, which is found from what it made before."""
+    aligned = (shifted - mean) * scale + original.mean(axis=0)
     design = np.column_stack([original, np.ones(len(original))])
     weights = np.linalg.lstsq(design, logits, rcond=None)[0]
-    return np.asarray((vectors @ weights[:-1] + weights[-1]).argmax(axis=1))
+    return aligned, (aligned @ weights[:-1] + weights[-1]).argmax(axis=1)
