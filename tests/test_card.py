@@ -287,7 +287,7 @@ def test_what_does_not_fit_is_said(given, words):
 @pytest.mark.parametrize("field", ["value", "interval", "noise_floor", "per_class"])
 @pytest.mark.parametrize(
     "bad",
-    ["<b>", True, float("nan"), -1, [], {}, {"x": "y"}, None, 1e400],
+    ["<b>", True, float("nan"), -1, [], {}, {"x": "y"}, None, 1e400, 10**400, [[1], 2], ["a", 2]],
 )
 def test_a_report_with_a_wrong_field_is_refused(field, bad):
     document = json.loads(json.dumps(report().to_dict()))
