@@ -337,6 +337,10 @@ def test_paths_and_tokens_are_not_published():
     assert f"--model {REPO} --original 'digits#test'" in text
     assert public_command("x --token hf_abcdefghijkl") == "x --token '<token>'"
     assert scrub({"a": ["C:\\Users\\ann\\d", "~/d/x"]}) == {"a": ["d", "x"]}
+    assert scrub({"model": "..\\ann\\m", "dataset": "C:\\ann\\d#x"}) == {
+        "model": "m",
+        "dataset": "d#x",
+    }
 
 
 @pytest.mark.parametrize(

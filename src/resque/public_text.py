@@ -53,8 +53,7 @@ def public_name(name: str) -> str:
     rooted = re.match(ROOTED, name)
     if not (rooted or name.startswith(".") or name.count("/") > 1 or Path(name).exists()):
         return name
-    windows = rooted and "\\" in name
-    return (PureWindowsPath(name) if windows else PurePosixPath(name)).name or "folder"
+    return (PureWindowsPath(name) if "\\" in name else PurePosixPath(name)).name or "folder"
 
 
 def public_command(command: str) -> str:
