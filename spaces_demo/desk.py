@@ -15,6 +15,7 @@ import pages
 from cases import DATA, MODELS
 from hub_names import check_names
 from limits import MAX_UPLOAD_BYTES
+from upload_rows import counted
 from visitors import YOUR_FILES, Visitors
 from workers import Refusal, Stopped, Turn, Workers
 
@@ -100,9 +101,10 @@ def chosen_tab(request: gr.Request) -> Any:
 
 
 def _described(upload: Any) -> str:
-    classes = f"{len(upload.classes)} classes" if upload.classes else "without labels"
+    number = len(upload.classes)
+    classes = counted(number, "class", "classes") if number else "without labels"
     left_out = " ".join(upload.left_out)
-    return f"Read {upload.rows} samples, {classes}. {left_out}".rstrip()
+    return f"Read {counted(upload.rows, 'sample', 'samples')}, {classes}. {left_out}".rstrip()
 
 
 def status(text: str) -> str:

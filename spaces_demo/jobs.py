@@ -194,15 +194,17 @@ def samples(shift: Shift) -> list[dict[str, Any]]:
         address.
     """
     from resque.data import load_data, open_data
-    from resque.shifts import parse_corruption
+    from resque.shifts import check_fits, parse_corruption
 
     corrupt = parse_corruption(shift.corruption) if shift.corruption else None
     spec = shift.shifted or shift.original
     features = open_data(spec)[0].features
     images = any(type(x).__name__ == "Image" for x in features.values())
+    modality = "image" if images else "text"
+    check_fits(corrupt, modality)
     data = load_data(
         spec,
-        modality="image" if images else "text",
+        modality=modality,
         labels="optional",
         max_samples=shift.max_samples,
     )

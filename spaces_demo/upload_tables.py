@@ -131,6 +131,12 @@ def _unread(table: Table, columns: Columns, labelled: bool) -> tuple[str, ...]:
     names = [name for name in table.features if name not in read]
     if not names:
         return ()
-    hint = "" if columns.label else f"; labels are read from a column called {LABEL_NAMES[0]!r}"
+    hint = "" if columns.label else f"; labels are {_wanted_labels(names)}"
     kind = "column is" if len(names) == 1 else "columns are"
     return (f"{len(names)} {kind} not read: {listed(names)}{hint}.",)
+
+
+def _wanted_labels(names: Sequence[str]) -> str:
+    if LABEL_NAMES[0] in names:
+        return "texts or whole numbers"
+    return f"read from a column called {LABEL_NAMES[0]!r}"

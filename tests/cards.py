@@ -180,6 +180,8 @@ BROKEN: dict[str, tuple[str, str]] = {
     "index is text": (front("model-index: soon\n"), "no list of models"),
     "index is an alias": (front("a: &i []\nmodel-index: *i\n"), r"alias, \*i"),
     "tags are an alias": (front("a: &t [x]\ntags: *t\n"), r"alias, \*t.*line 3"),
+    "tags have an alias": (front("tags: &t [x]\na: *t\n"), r"tags \(line 2.*elsewhere as \*t"),
+    "two documents in one": (front("license: mit\n...\n"), "cannot be edited"),
     "tags are a mapping": (front("tags: {a: b}\n"), "tags are no list"),
     "begin alone": (front("a: b\n", "x\n\n<!-- resque:begin -->\ny\n"), "begin --> on line 6"),
     "end alone": (front("a: b\n", "<!-- resque:end -->\n"), "end --> on line 4"),

@@ -6,7 +6,9 @@ import itertools
 import json
 import logging
 import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,7 +21,7 @@ from markdown_it import MarkdownIt
 import resque
 from cards import BROKEN, CARDS, front
 from ledgers import make_entry
-from resque.card import facts_on, split_card, update
+from resque.card import facts_on, gather, split_card, update, write_card
 from resque.card_markdown import BEGIN, END, code
 from resque.errors import ResqueError, UsageError
 from resque.fingerprint_header import Counts
@@ -283,7 +285,10 @@ def test_what_does_not_fit_is_said(given, words):
 
 
 @pytest.mark.parametrize("field", ["value", "interval", "noise_floor", "per_class"])
-@pytest.mark.parametrize("bad", ["<b>", True, float("nan"), -1, [], {}, {"x": "y"}, None, 1e400])
+@pytest.mark.parametrize(
+    "bad",
+    ["<b>", True, float("nan"), -1, [], {}, {"x": "y"}, None, 1e400, 10**400, [[1], 2], ["a", 2]],
+)
 def test_a_report_with_a_wrong_field_is_refused(field, bad):
     document = json.loads(json.dumps(report().to_dict()))
     document["layers"]["head"]["resque_dist"][field] = bad
@@ -332,6 +337,31 @@ def test_paths_and_tokens_are_not_published():
     assert f"--model {REPO} --original 'digits#test'" in text
     assert public_command("x --token hf_abcdefghijkl") == "x --token '<token>'"
     assert scrub({"a": ["C:\\Users\\ann\\d", "~/d/x"]}) == {"a": ["d", "x"]}
+    assert scrub({"model": "..\\ann\\m", "dataset": "C:\\ann\\d#x"}) == {
+        "model": "m",
+        "dataset": "d#x",
+    }
+
+
+@pytest.mark.parametrize(
+    "home", ["../ann/secret", "ann/secret", "{}/ann@secret.org", "./ann@secret"]
+)
+def test_of_any_folder_the_last_part_alone_is_published(home, tmp_path, monkeypatch):
+    home = home.format(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("model", "digits"):
+        Path(home, name).mkdir(parents=True)
+    given = report(model=f"{home}/model", revision=None, data=f"{home}/digits#test")
+    given = replace(given, command=shlex.join(["resque", "--model", f"{home}/model"]))
+    forecasts = forecast()
+    for found in forecasts["candidates"]:
+        found["model"], found["shifted"] = f"{home}/model", f"{home}/digits#test blur:1"
+    found = gather([given, forecasts], None)
+    published = json.dumps([write_card("", found), found.reports])
+    assert "ann" not in published
+    assert "secret" not in published
+    assert "--model model" in published
 
 
 def test_a_card_that_a_library_wrote_anew_gets_its_results_replaced():

@@ -160,6 +160,12 @@ def test_a_model_of_others_gets_a_pull_request(server, call, monkeypatch):
     assert len(facts_on(card_of(server, "refs/pr/1"))) == 3
 
 
+def test_without_a_change_no_pull_request_is_opened(server, content):
+    url, _ = card_push.push_card(REPO, content)
+    assert card_push.push_card(REPO, content, create_pr=True)[0] == url
+    assert server.repository(MODEL).discussions == []
+
+
 def test_a_lost_answer_to_a_pull_request_is_said(server, content):
     server.faults = Faults(Fault("lost", "/commit/"))
     with pytest.raises(ResqueError, match=f"may have been opened. Look at .*/{REPO}/discussions"):

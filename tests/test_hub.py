@@ -14,7 +14,8 @@ from huggingface_hub import HfApi
 import resque
 from hub_repositories import Account
 from hub_server import inside, serve
-from resque import cli, estimate, fingerprint
+from resque import cli, estimate, fingerprint, space_hub
+from resque.hub import Target
 from resque.metric_install import metric_source
 from resque.space_hub import demo_folder
 
@@ -146,6 +147,18 @@ def test_the_demo_is_pushed_whole_and_in_one_commit(hub, tmp_path, monkeypatch):
     (torch,) = [x for x in others if not x.startswith("#")]
     constraints = Path(__file__).parent.parent / "constraints" / "cpu.txt"
     assert torch in constraints.read_text().splitlines()
+
+
+def test_what_tools_leave_in_a_folder_is_not_pushed(tmp_path, monkeypatch):
+    wanted = {"app.py", "requirements.txt", "assets/a.json"}
+    for name in (*wanted, ".env", ".mypy_cache/3.10/app.json", "__pycache__/app.pyc", "a/.x/y"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("resque")
+    pushed = []
+    monkeypatch.setattr(space_hub, "demo_folder", lambda: tmp_path)
+    monkeypatch.setattr(space_hub, "push", lambda target, files, message: pushed.append(files))
+    space_hub.push_demo(Target("org/demo", "space"))
+    assert set(pushed[0]) == wanted
 
 
 def test_a_fingerprint_published_after_the_weights_is_found(hub, tmp_path, digits):

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 
+import jobs
 import limits
 import resque
 from resque.columns import find_columns
@@ -521,6 +522,14 @@ def test_a_table_without_labels(upload):
         "1 column is not read: 'stars'; labels are read from a column called 'label'.",
     )
     assert upload(("x.csv", b"text,label\na,\nb,\n")).classes == ()
+    (left_out,) = upload(("x.csv", b"text,label\na,1.0\nb,2.0\n")).left_out
+    assert left_out == "1 column is not read: 'label'; labels are texts or whole numbers."
+
+
+def test_a_corruption_of_images_does_not_fit_texts(upload):
+    found = upload(("x.csv", b"text,label\na,x\nb,y\n"))
+    with pytest.raises(ValueError, match="is for image data; the data is text"):
+        jobs.samples(jobs.Shift("m", found.path, "", "blur:1", "auto", 50))
 
 
 def test_pairs_of_texts(upload):

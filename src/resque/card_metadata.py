@@ -24,6 +24,11 @@ from resque.yaml_edit import (
 TAGS = ("resque", "arxiv:2412.15511")
 CO2 = "co2_eq_emissions"
 MAX_CHARACTERS = 1_000_000
+UNUSUAL = (
+    "its front matter is written in a way that cannot be edited without touching what is not "
+    "resque's; write model-index, tags and co2_eq_emissions as plain block lists and mappings, and "
+    "try again"
+)
 log = logging.getLogger(__name__)
 
 
@@ -75,7 +80,10 @@ def add_metadata(
     if missing:
         edits.append(before.add_keys(before.root, missing))  # behind all others
     changed = apply(text, edits)
-    after = _parse(changed, line_break, first_line)
+    try:
+        after = _parse(changed, line_break, first_line)
+    except ResqueError:
+        raise ResqueError(UNUSUAL) from None
     _check(before, after, facts, emissions)
     return changed, [fact for fact, _, _ in _own_metrics(after.root)]
 
@@ -210,11 +218,7 @@ def _check(
     if emissions is not None and ours is not None and _is_own_emission(ours):
         kept = kept and plain_value(ours) == emissions
     if expected != said or not kept or not tagged >= set(TAGS):
-        raise ResqueError(
-            "its front matter is written in a way that cannot be edited without touching what is "
-            "not resque's; write model-index, tags and co2_eq_emissions as plain block lists and "
-            "mappings, and try again"
-        )
+        raise ResqueError(UNUSUAL)
 
 
 def _foreign(root: yaml.MappingNode | None) -> list[Any]:

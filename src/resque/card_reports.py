@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 NOTHING = "nothing"  # the strategy of a forecast that leaves the model as it is
 MAX_BYTES = 20_000_000
 MAX_NAME = 1000  # characters of a data set's name
+MAX_NUMBER = 1e15
 LISTED_CLASSES = 3
 JSON_NAMES: dict[type[Any], str] = {dict: "an object", str: "text", list: "a list"}
 CLASS_LENGTH = 40  # characters of a class's name
@@ -279,7 +280,7 @@ def _optional(found: dict[str, Any], name: str) -> str | None:
 def _number(found: dict[str, Any], name: str, low: float, high: float) -> float:
     value = found.get(name)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= float(value) <= high or math.isinf(float(value)):  # type: ignore[arg-type]
+    if not number or not low <= value <= min(high, MAX_NUMBER):  # type: ignore[operator]
         between = f"from {low:g} to {high:g}" if math.isfinite(high) else f"from {low:g} up"
         shown = clean(repr(value), 60)
         raise ResqueError(f"its {name} is {shown}; expected a number {between}")
@@ -293,7 +294,7 @@ def _pair(found: dict[str, Any], name: str) -> list[float] | None:
         return None
     if len(ends) != 2:
         raise ResqueError(f"its {name} has {len(ends)} ends; expected two")
-    return [_number(dict(enumerate(map(float, ends))), i, 0, math.inf) for i in (0, 1)]  # type: ignore[arg-type]
+    return [float(_number({name: end}, name, 0, math.inf)) for end in ends]
 
 
 def _both(values: list[Any]) -> list[float] | None:

@@ -296,12 +296,14 @@ def push(
 def open_pull_request(commit: Callable[[], Any], discussions: str) -> str:
     """Open a pull request, never a second one where the first one's answer was lost.
 
+    Returns its address, or that of the newest commit where that holds the same already.
+
     Args:
         commit: asks for it, and returns the Hub's answer.
         discussions: address of the repository's.
     """
     try:
-        return str(try_again(commit, lost_is_safe=False).pr_url)
+        made = try_again(commit, lost_is_safe=False)
     except Exception as error:
         if not is_lost(error):
             raise
@@ -309,6 +311,7 @@ def open_pull_request(commit: Callable[[], Any], discussions: str) -> str:
             "the connection to the Hub broke off: a pull request may have been opened. Look at "
             f"{discussions} before you try again"
         ) from error
+    return str(made.pr_url or made.commit_url)  # where nothing changes, none is opened
 
 
 def _commit(

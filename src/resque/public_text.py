@@ -17,7 +17,10 @@ DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}")
 ROOTED = r"~?/|[A-Za-z]:[\\/]|\\\\"  # how a path from the root or the home begins
 # Two parts or more: "/" alone, "a/b" and "https://…" are none.
-PATH = re.compile(rf"(?<![\w.:/~\\-])(?:{ROOTED})(?:[^\s/\\'\"`,;:#@]+[/\\])+[^\s/\\'\"`,;:#@]*")
+PATH = re.compile(rf"(?<![\w.:/~\\-])(?:{ROOTED})(?:[^\s/\\'\"`,;:#]+[/\\])+[^\s/\\'\"`,;:#@]*")
+# A folder, which may hold an @ above its last part, or an id; and the rest.
+SPEC = re.compile(rf"((?:{ROOTED}|\.)(?:.*[/\\])?[^@:#/\\]*|[^@:#]*)(.*)", re.S)
+SPECS = ("model", "dataset", "shifted")  # of a report: specifications of a model or of data
 
 
 def clean(text: Any, length: int = LENGTH) -> str:
@@ -50,8 +53,7 @@ def public_name(name: str) -> str:
     rooted = re.match(ROOTED, name)
     if not (rooted or name.startswith(".") or name.count("/") > 1 or Path(name).exists()):
         return name
-    windows = rooted and "\\" in name
-    return (PureWindowsPath(name) if windows else PurePosixPath(name)).name or "folder"
+    return (PureWindowsPath(name) if "\\" in name else PurePosixPath(name)).name or "folder"
 
 
 def public_command(command: str) -> str:
@@ -59,6 +61,8 @@ def public_command(command: str) -> str:
 
     >>> public_command("resque estimate --model '/home/ann lee/m' --task 'org/d#train'")
     "resque estimate --model m --task 'org/d#train'"
+    >>> public_command("resque estimate --model ../ann/m --task 'ann/lee/d#train'")
+    "resque estimate --model m --task 'd#train'"
     """
     try:
         words = shlex.split(command)
@@ -69,12 +73,26 @@ def public_command(command: str) -> str:
 
 def _public_word(word: str) -> str:
     flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return f"{flag}{equals}{_public_spec(value)}"
+    return f"{flag}{equals}{public_spec(value)}"
 
 
-def _public_spec(text: str) -> str:
-    """Return a model or data specification that begins with a folder, without what is above it."""
-    found = re.match(rf"(?:{ROOTED})[^@:#]*", text)
+def public_spec(text: str) -> str:
+    """Return a model or data specification with its folder, rooted or not, cut to its last part.
+
+    >>> public_spec("../ann/digits:photo#train"), public_spec("org/digits@refs/pr/1")
+    ('digits:photo#train', 'org/digits@refs/pr/1')
+    """
+    safe = TOKEN.sub("<token>", text)
+    return SPEC.sub(lambda m: _public_path(m[1]) + _without_paths(m[2]), safe, count=1)
+
+
+def _public_path(path: str) -> str:
+    return public_name(path) if "/" in path or "\\" in path else path
+
+
+def _public_text(text: str) -> str:
+    """Return text that may begin with a folder, without what is above that, and without paths."""
+    found = re.match(rf"(?:{ROOTED})(?:[^:#]*[/\\])?[^@:#]*", text)
     if not found:
         return _without_paths(text)
     return public_name(found[0]) + text[found.end() :]
@@ -102,10 +120,12 @@ def scrub(value: Any, folders: Sequence[str] = ()) -> Any:
         return value
     for folder in sorted(folders, key=len, reverse=True):
         value = value.replace(folder, public_name(folder))
-    return _public_spec(value)
+    return _public_text(value)
 
 
 def _scrub_item(key: Any, value: Any, folders: Sequence[str]) -> Any:
     if key == "command" and isinstance(value, str):
         return public_command(value)
+    if key in SPECS and isinstance(value, str):
+        return public_spec(value)
     return scrub(value, folders)

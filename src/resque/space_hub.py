@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from resque.metric_install import metric_source
 
 PACKAGED = Path(__file__).parent / "_space"  # in an installed wheel
 CHECKOUT = Path(__file__).parents[2] / "spaces_demo"
-LEFT_OUT = ("__pycache__", ".gradio")
+LEFT_OUT = re.compile(r"(^|.*/)(__pycache__/|\.).*")  # what tools leave beside the files
 
 
 def push_metric(target: Target) -> str:
@@ -77,11 +78,8 @@ def demo_folder() -> Path:
 def _push(target: Target, folder: Path, what: str) -> str:
     from resque import __version__
 
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not set(LEFT_OUT) & set(path.parts)
-    }
+    paths = {x.relative_to(folder).as_posix(): x for x in sorted(folder.rglob("*")) if x.is_file()}
+    files = {name: x.read_bytes() for name, x in paths.items() if not LEFT_OUT.fullmatch(name)}
     requirements = (folder / "requirements.txt").read_text(encoding="utf-8")
     pinned = {"requirements.txt": pin(requirements, __version__).encode()}
     return push(target, {**files, **pinned}, f"Publish {what} of resque {__version__}")

@@ -48,6 +48,7 @@ class YamlText:
     line_break: str
     root: yaml.MappingNode | None
     _dashes: list[int] = field(default_factory=list, repr=False)
+    _shared: dict[int, str] = field(default_factory=dict, repr=False)  # anchors, by id of the node
 
     def add_keys(self, mapping: yaml.MappingNode | None, new: dict[str, Any]) -> Edit:
         """Give a mapping more keys, at its end; None for the root of an empty text."""
@@ -113,11 +114,17 @@ class YamlText:
         ]
 
     def refuse_alias(self, node: yaml.Node, what: str) -> None:
-        """Raise ResqueError where a node is an alias: an edit would change another place."""
+        """Raise ResqueError where a node is an alias or has one: an edit changes another place."""
         if node.tag == ALIAS:
             raise ResqueError(
                 f"its {what} is an alias, *{node.value} (line {node.start_mark.line + 1} of the "
                 "card): write out what it stands for, and try again"
+            )
+        if id(node) in self._shared:
+            anchor = self._shared[id(node)]
+            raise ResqueError(
+                f"its {what} (line {node.start_mark.line + 1} of the card) is used elsewhere as "
+                f"*{anchor}: write it out there, and try again"
             )
 
     def _into_flow(self, node: yaml.Node, inside: list[yaml.Node], text: str) -> Edit:
@@ -172,7 +179,7 @@ def parse(text: str, line_break: str, first_line: int = 1) -> YamlText:
         root = None
     if root is not None and not isinstance(root, yaml.MappingNode):
         raise ResqueError("it is no mapping of keys to values")
-    return YamlText(text, line_break, root, loader.dashes)
+    return YamlText(text, line_break, root, loader.dashes, loader.shared)
 
 
 def value_of(mapping: yaml.Node | None, key: str) -> yaml.Node | None:
@@ -286,6 +293,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         super().__init__(text)
         self.line = first_line - 1  # marks count from there
         self.dashes: list[int] = []
+        self.shared: dict[int, str] = {}
 
     def fetch_block_entry(self) -> None:
         self.dashes.append(self.get_mark().index)
@@ -294,5 +302,6 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             event = self.get_event()
+            self.shared[id(self.anchors.get(event.anchor))] = event.anchor
             return yaml.ScalarNode(ALIAS, event.anchor, event.start_mark, event.end_mark)
         return super().compose_node(parent, index)
