@@ -91,6 +91,9 @@ def test_cells_are_the_grid_and_their_keys_are_stable(digits):
     assert len({cell.key for cell in cells}) == len(cells)
     assert {cell.family for cell in cells} == {"gaussian", "class_prior"}
     assert [cell.key for cell in parse_study("# same\n" + text).cells] == [c.key for c in cells]
+    again = text.replace("shifts:", "shifts:\n  - {corruption: gaussian, levels: [0.1, 0.18]}")
+    again = again.replace("  - {class", "  - {corruption: gaussian, severities: [3]}\n  - {class")
+    assert len(parse_study(again).cells) == 2 * 4 * 2  # 0.1 is there already, and 0.18 is 3
     shifts = {cell.shift for cell in cells}
     assert len(shifts) == 3  # seeds and options are no shifts
     example = Path(__file__).parents[1] / "examples" / "studies"
