@@ -219,6 +219,8 @@ def test_the_main_layer_is_the_classifiers_input_wherever_it_is_asked_for(digits
         found = measurer.measure(replace(cell, measurement={"layers": layers}))
         assert list(dict.fromkeys(x.layer for x in found.indices)) == [first, last]
         assert found.predictors["resque_dist"] == whole.predictors["resque_dist"]
+    alone = measurer.measure(replace(cell, measurement={})).indices
+    assert {(x.layer, x.depth) for x in alone} == {(last, 1.0)}
 
 
 def test_cells_of_other_input_columns_do_not_share_a_pass(digits, tmp_path):
