@@ -134,6 +134,61 @@ def test_checkpoints_and_evaluations_are_kept_apart(make_trainer):
     assert callback.record.run_id != record.run_id
 
 
+def test_what_ends_a_training_by_steps(make_trainer):
+    """Trainer's `max_steps` takes the place of its epochs, also where another callback stops it."""
+
+    class Stop(transformers.TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step >= 10
+
+    callback = CostCallback(grid_intensity=1.0)
+    make_trainer(callback, eval_strategy="no", num_train_epochs=1, max_steps=4).train()
+    assert (callback.record.rule, callback.record.epochs_limit) == ("epochs", 0.5)
+    trainer = make_trainer(callback, eval_strategy="no", num_train_epochs=1, max_steps=20)
+    trainer.add_callback(Stop())
+    trainer.train()
+    assert (callback.record.rule, callback.record.epochs_limit) == ("trainer", 2.5)
+
+
+def test_changes_are_those_of_the_last_step_where_the_best_weights_come_back(make_trainer):
+    changes = []
+    for best in (False, True):
+        callback = CostCallback(grid_intensity=1.0)
+        make_trainer(
+            callback, eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=best,
+            metric_for_best_model="loss", greater_is_better=True,  # the first epoch's weights
+        ).train()  # fmt: skip
+        changes.append([e.param_change_from_start for e in callback.record.epochs])
+    assert changes[0] == changes[1]
+    assert changes[0][1] > changes[0][0]
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_one_of_several_evaluation_sets_is_the_target_s(make_trainer, name):
+    callback = CostCallback(grid_intensity=1.0, metric=f"eval_{name}_accuracy", target_accuracy=0.3)
+    trainer = make_trainer(callback, eval_steps=1, num_train_epochs=6)
+    rows = trainer.eval_dataset
+    trainer.eval_dataset = {"a": rows, "b": rows.select(range(30))}
+    trainer.train()
+    record, logs = callback.record, trainer.state.log_history
+    assert (record.rule, record.reached, record.resolution_steps) == ("target", True, 1)
+    for key in ("accuracy", "loss"):
+        expected = [x[f"eval_{name}_{key}"] for x in logs if f"eval_{name}_{key}" in x]
+        assert [getattr(e, f"eval_{key}") for e in record.evaluations] == expected
+    runtimes = sum(x.get(f"eval_{k}_runtime", 0.0) for x in logs for k in "ab")
+    assert record.seconds_evaluation == pytest.approx(runtimes, rel=0.3, abs=0.2)
+
+
+def test_a_stream_has_no_length(make_trainer):
+    callback = CostCallback(grid_intensity=1.0)
+    trainer = make_trainer(callback, eval_strategy="no", max_steps=3)
+    trainer.train_dataset = trainer.train_dataset.to_iterable_dataset()
+    trainer.train()
+    record = callback.record
+    assert (record.rule, record.epochs_limit, record.epochs[-1].epoch) == ("epochs", 1.0, 1.0)
+    assert (record.data.rows, record.training.steps_per_epoch) == (0, 3)
+
+
 def test_wrong_arguments_say_what_to_do():
     with pytest.raises(ValueError, match="at most 1"):
         CostCallback(target_accuracy=80)

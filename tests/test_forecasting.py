@@ -70,6 +70,29 @@ def test_given_rates_are_of_the_rows_trained_on(digits, ledger, split, accumulat
     assert found.steps_per_epoch == steps
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batchsize": 64}, "unknown option 'batchsize'; near it: batch_size"),
+        ({"batch_size": 0}, "expected at least 1"),
+        ({"strategy": "head"}, "unknown option 'strategy'; take strategies"),
+        ({"ledgers": "none/of/mine"}, "ledger none/of/mine: No such file"),
+    ],
+)
+def test_wrong_options_are_told_where_rates_are_given(options, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        forecast("m", "d", corruptions="gaussian:0.4", rates=Rates(0.02, 20.0), **options)
+
+
+def test_a_batch_size_that_is_not_known_needs_the_probe(digits, ledger):
+    model, data = digits
+    with pytest.raises(ValueError, match="a probe finds the batch size; give a number"):
+        forecast(
+            model, f"{data}#train[:60]", corruptions="gaussian:0.4", ledgers=ledger,
+            rates=Rates(0.02, 20.0), device="cpu", batch_size="auto",
+        )  # fmt: skip
+
+
 def test_sources_keep_what_was_learnt_for_the_next_call(digits, ledger, monkeypatch):
     model, data = digits
     given = (model, f"{data}#train[:100]")
@@ -146,6 +169,7 @@ def test_the_command_leaves_the_contracts_keys(digits, ledger, tmp_path, capsys)
     ("flags", "words"),
     [
         (["--target-accuracy", "0.9", "--target-recovery", "0.9"], "not both"),
+        (["--target-recovery", "0"], "target 'recovery:0' is not"),
         (["--watts", "3"], "go with --no-probe"),
         (["--no-probe"], "needs --seconds-per-step and --watts"),
         (["--no-probe", "--seconds-per-step", "1", "--watts", "-1"], "from 0 up"),

@@ -422,6 +422,34 @@ def test_too_few_runs_are_refused_with_what_the_others_are(ledger):
     assert "(1 cells failed; 1 runs have no target or no evaluation)" in str(caught.value)
 
 
+def test_numbers_that_cannot_be_spoil_nothing(ledger):
+    odd = []
+    for i, (where, change) in enumerate([
+        ("record", {"epochs_to_target": -5.0}),
+        ("record", {"epochs_to_target": math.inf}),
+        ("record", {"epochs_limit": math.inf}),
+        ("training", {"steps_per_epoch": 0}),
+        ("training", {"eval_every": -5}),
+        ("cell", {"target": "accuracy:80"}),
+    ]):  # fmt: skip
+        entry = make_entry("odd", 1.0, i, 0.2, 1.0)
+        record, cell = entry.record, entry.cell
+        if where == "training":
+            record = replace(record, training=replace(record.training, **change))
+        elif where == "record":
+            record = replace(record, **change)
+        else:
+            cell = replace(cell, **change)
+        odd.append(replace(entry, record=record, cell=cell, key=f"{i:020x}"))
+    table = make_table(Ledger((*ledger.entries, *odd)), FEATURES[True])
+    assert table.notes == ("6 runs have numbers that cannot be",)
+    plain = make_table(ledger, FEATURES[True])
+    assert np.array_equal(table.runs.cost, plain.runs.cost)
+    assert (table.families, table.limit, table.offset) == (
+        plain.families, plain.limit, plain.offset,
+    )  # fmt: skip
+
+
 def test_runs_that_tell_nothing_are_refused(ledger):
     out_of_reach = Ledger(tuple(make_entries(FEW, levels=4, seeds=2, limit=0.1)))
     with pytest.raises(UsageError, match="of which 0 reached their target"):

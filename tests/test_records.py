@@ -221,6 +221,14 @@ def test_what_is_no_record_is_named_by_line_and_field(tmp_path, found, words):
     assert newer or not VALIDATOR.is_valid(found)
 
 
+@pytest.mark.parametrize("path", [["energy_kwh"], ["model", "parameters"]])
+def test_a_whole_number_beyond_all_floats_is_told(tmp_path, path):
+    file = tmp_path / "records.jsonl"
+    file.write_text(json.dumps(change(path, 10**400)))
+    with pytest.raises(ResqueError, match=rf"line 1 .*\.{path[-1]} is a number of 1,329 bits"):
+        read_records(file)
+
+
 def test_a_line_that_was_cut_off_is_named_and_spoils_no_later_one(tmp_path):
     file = tmp_path / "records.jsonl"
     append_record(make(), file)

@@ -125,6 +125,14 @@ def test_steps_are_those_of_a_plain_loop(digits, tmp_path):
         assert torch.allclose(p, q, atol=1e-6)
 
 
+def test_a_constant_rate_warms_up_too(digits, tmp_path):
+    options = {"epochs": 0.2, "warmup_steps": 4, "learning_rate": 0.01, "batch_size": 20}
+    record = run(digits, tmp_path / "out", **options)
+    (epoch,) = record.epochs
+    assert epoch.steps == 2
+    assert epoch.learning_rate == pytest.approx(0.01 * 2 / 4)
+
+
 @pytest.mark.parametrize("strategy", ["full", "head", "lora", "scratch"])
 def test_strategies_train_what_they_say(digits, tmp_path, strategy):
     model, data = digits

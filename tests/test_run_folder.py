@@ -81,6 +81,23 @@ def test_resuming_goes_on_with_the_same_run(tmp_path):
     assert begin(tmp_path, SETTINGS, resume=True, overwrite=False).finished
 
 
+def test_a_run_that_was_killed_after_its_record_has_ended(tmp_path):
+    first = begin(tmp_path, SETTINGS, resume=False, overwrite=False)
+    write_heartbeat(tmp_path, first, 0, costs((3, 1)), 10, "running")
+    records = tmp_path / "records.jsonl"
+    for other in ('{"run_id": "another"}\n', f'{{"run_id": "{first.run_id}", "mea', "\n3\n"):
+        with records.open("a", encoding="utf-8") as file:
+            file.write(other)
+        assert not begin(tmp_path, SETTINGS, resume=True, overwrite=False).finished
+    with records.open("a", encoding="utf-8") as file:
+        file.write(f'{{"run_id": "{first.run_id}"}}\n')
+    assert begin(tmp_path, SETTINGS, resume=True, overwrite=False).finished
+    with pytest.raises(UsageError, match="a finished run"):
+        begin(tmp_path, SETTINGS, resume=False, overwrite=False)
+    other = begin(tmp_path, SETTINGS, resume=False, overwrite=True)
+    assert wasted(other) == (0, 0)
+
+
 def test_overwriting_begins_anew(tmp_path):
     first = begin(tmp_path, SETTINGS, resume=False, overwrite=False)
     write_heartbeat(tmp_path, first, 0, costs((3, 1)), 10, "finished")

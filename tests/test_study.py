@@ -91,6 +91,9 @@ def test_cells_are_the_grid_and_their_keys_are_stable(digits):
     assert len({cell.key for cell in cells}) == len(cells)
     assert {cell.family for cell in cells} == {"gaussian", "class_prior"}
     assert [cell.key for cell in parse_study("# same\n" + text).cells] == [c.key for c in cells]
+    again = text.replace("shifts:", "shifts:\n  - {corruption: gaussian, levels: [0.1, 0.18]}")
+    again = again.replace("  - {class", "  - {corruption: gaussian, severities: [3]}\n  - {class")
+    assert len(parse_study(again).cells) == 2 * 4 * 2  # 0.1 is there already, and 0.18 is 3
     shifts = {cell.shift for cell in cells}
     assert len(shifts) == 3  # seeds and options are no shifts
     example = Path(__file__).parents[1] / "examples" / "studies"
@@ -216,6 +219,8 @@ def test_the_main_layer_is_the_classifiers_input_wherever_it_is_asked_for(digits
         found = measurer.measure(replace(cell, measurement={"layers": layers}))
         assert list(dict.fromkeys(x.layer for x in found.indices)) == [first, last]
         assert found.predictors["resque_dist"] == whole.predictors["resque_dist"]
+    alone = measurer.measure(replace(cell, measurement={})).indices
+    assert {(x.layer, x.depth) for x in alone} == {(last, 1.0)}
 
 
 def test_cells_of_other_input_columns_do_not_share_a_pass(digits, tmp_path):

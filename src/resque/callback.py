@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from resque import run_folder
-from resque.changes import parameter_change, snapshot
+from resque.changes import Change, parameter_change, snapshot
 from resque.costs import CostMeter, Costs, Spent
 from resque.energy import find_grid
 from resque.errors import UsageError
@@ -54,6 +54,7 @@ class _Story:
     losses: list[float] = field(default_factory=list)  # logged since the last evaluation
     epoch_losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)  # logged in the present epoch
+    changes: tuple[Change | None, Change | None] = (None, None)  # at the last epoch's last step
     began: Costs = field(default_factory=Costs)  # costs when the present epoch began
     step: int = 0  # when it began
 
@@ -151,7 +152,27 @@ class CostCallback(TrainerCallback):
         """Book what follows: an evaluation, a checkpoint, or the next step."""
         self._book(control, evaluated=False)
 
-    on_epoch_end = on_step_end
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Measure how far the weights moved, before Trainer may load those of its best step."""
+        self._measure_changes()
+        self._book(control, evaluated=False)
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Book on evaluation: one of another data set may follow on one that has ended."""
+        if self._meter:
+            self._meter.switch("evaluation")
 
     def on_save(
         self,
@@ -160,9 +181,20 @@ class CostCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """Go on booking on training."""
+        """Go on booking on training, if there is more of it."""
         if self._meter:
-            self._meter.switch("training")
+            self._meter.switch("overhead" if control.should_training_stop else "training")
+
+    def on_predict(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Go on booking on training after somebody's prediction within it."""
+        self.on_save(args, state, control)
 
     def on_log(
         self,
@@ -195,16 +227,18 @@ class CostCallback(TrainerCallback):
             return
         story = self._story
         accuracy = metrics.get(self.metric)
-        story.evaluations.append(
-            Evaluation(
-                step=state.global_step,
-                epoch=float(state.epoch or 0.0),
-                train_loss=_mean(story.losses),
-                eval_loss=metrics.get("eval_loss"),
-                eval_accuracy=None if accuracy is None else float(accuracy),
+        loss = metrics.get(f"{self.metric.rpartition('_')[0]}_loss", metrics.get("eval_loss"))
+        if accuracy is not None or loss is not None:  # else of another of several data sets
+            story.evaluations.append(
+                Evaluation(
+                    step=state.global_step,
+                    epoch=float(state.epoch or 0.0),
+                    train_loss=_mean(story.losses),
+                    eval_loss=loss,
+                    eval_accuracy=None if accuracy is None else float(accuracy),
+                )
             )
-        )
-        story.losses = []
+            story.losses = []
         if self._target is not None and accuracy is not None and accuracy >= self._target:
             control.should_training_stop = True
         self._book(control, evaluated=True)
@@ -244,7 +278,18 @@ class CostCallback(TrainerCallback):
         if control.should_evaluate and not evaluated:
             self._meter.switch("evaluation")
         else:
-            self._meter.switch("overhead" if control.should_save else "training")
+            over = control.should_save or control.should_training_stop
+            self._meter.switch("overhead" if over else "training")
+
+    def _measure_changes(self) -> None:
+        if self._meter is None or self._start is None or self._previous is None:
+            return
+        with self._meter.phase("overhead"):
+            self._story.changes = (
+                parameter_change(self._start, self._parameters),
+                parameter_change(self._previous, self._parameters),
+            )
+            self._previous = snapshot(self._parameters)
 
     def _close_epoch(self, args: TrainingArguments, state: TrainerState) -> None:
         story = self._story
@@ -253,11 +298,7 @@ class CostCallback(TrainerCallback):
             return
         with self._meter.phase("overhead"):
             costs = total_costs(self._meter)
-            from_start = from_previous = None
-            if self._start is not None and self._previous is not None:
-                from_start = parameter_change(self._start, self._parameters)
-                from_previous = parameter_change(self._previous, self._parameters)
-                self._previous = snapshot(self._parameters)
+        from_start, from_previous = story.changes
         spent = costs.training - story.began.training
         last = story.evaluations[-1] if story.evaluations else None
         rows = steps * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -293,11 +334,12 @@ class CostCallback(TrainerCallback):
         if self._target is not None:
             target = TargetPart("accuracy", self._target, self._target)
         met = bool(target and found and (found[-1].eval_accuracy or 0.0) >= target.accuracy)
-        ended = float(state.epoch or 0.0) >= args.num_train_epochs or state.global_step >= (
-            state.max_steps
-        )
-        rule = "target" if met else "epochs" if ended else "trainer"
+        rule = "target" if met else "epochs" if state.global_step >= state.max_steps else "trainer"
         train = given["train_dataloader"]
+        training = _training_part(args, state, given["model"], self._model, train)
+        limit = args.num_train_epochs
+        if args.max_steps > 0:  # which overrides the epochs
+            limit = args.max_steps / training.steps_per_epoch
         text = getattr(given["model"], "main_input_name", "") == "input_ids"
         flops = float(state.total_flos) if text and state.total_flos else None
         return CostRecord(
@@ -306,9 +348,9 @@ class CostCallback(TrainerCallback):
             measure="trainer",
             model=self._model,
             data=_data_part(train, given.get("eval_dataloader"), given["model"]),
-            training=_training_part(args, state, given["model"], self._model, train),
+            training=training,
             target=target,
-            epochs_limit=float(args.num_train_epochs),
+            epochs_limit=float(limit),
             patience=(),
             rule=rule,
             **outcome_fields(rule, found, target),
@@ -379,7 +421,11 @@ def _name_of(rows: Any) -> str:
 
 
 def _size(rows: Any) -> int:
-    return len(rows) if hasattr(rows, "__len__") else 0
+    """Return a length, 0 where there is none: of streams, and of loaders over them."""
+    try:
+        return len(rows)
+    except TypeError:
+        return 0
 
 
 def _training_part(
@@ -389,6 +435,7 @@ def _training_part(
     whole = part.parameters == part.parameters_trained
     accumulation = args.gradient_accumulation_steps
     nodes = args.world_size // max(1, local_world_size(args.world_size))
+    steps = math.ceil(_size(train) / accumulation) or state.max_steps  # a stream is one epoch
     return TrainingPart(
         strategy="lora" if adapters else "full" if whole else "partial",
         lora_rank=getattr(next(iter(adapters.values())), "r", None) if adapters else None,
@@ -408,6 +455,6 @@ def _training_part(
         gradient_checkpointing=bool(args.gradient_checkpointing),
         compiled=args.torch_compile,
         eval_every=int(state.eval_steps) if args.eval_strategy == "steps" else None,
-        steps_per_epoch=max(1, math.ceil(_size(train) / accumulation)),
+        steps_per_epoch=max(1, steps),
         seed=args.seed,
     )

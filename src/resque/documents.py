@@ -10,6 +10,8 @@ from typing import Any
 
 from resque.errors import ResqueError
 
+MOST = 2**1023  # whole numbers beyond are no floats, and count nothing
+
 
 def plain(value: Any) -> Any:
     """Return JSON types alone: tuples as lists, numbers that are not finite as None."""
@@ -71,6 +73,8 @@ def read_as(kind: Any, value: Any, where: str) -> Any:
     if origin is dict:
         _expect(isinstance(value, dict), value, "an object", where)
         return {key: read_as(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, int) and abs(value) > MOST:
+        raise ResqueError(f"{where} is a number of {value.bit_length():,} bits")
     if kind is float:
         _expect(isinstance(value, int | float) and not isinstance(value, bool), value, "", where)
         return float(value)

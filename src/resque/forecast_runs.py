@@ -259,19 +259,35 @@ def make_table(ledger: Ledger, wanted: Sequence[str], kind: Kind = LABELLED) -> 
 def _runs_with_target(ledger: Ledger, kind: Kind) -> tuple[list[_Run], list[str]]:
     """Return the runs that give epochs or a bound of them, and what the other entries are."""
     runs, notes, done = [], [], [entry for entry in ledger.done if _is_of(entry, kind)]
+    impossible = 0
     for entry in done:
         record = entry.record
         cost = outcome(record, "epochs") if record and record.target else None
-        if record and cost:
+        if record and cost and not _is_possible(entry, record, cost):
+            impossible += 1
+        elif record and cost:
             known = values(_known(entry, record))
             runs.append(_Run(entry.cell, getattr(entry.cell, kind.by), record, cost, known))
     if len(ledger.done) < len(ledger.entries):
         notes.append(f"{len(ledger.entries) - len(ledger.done)} cells failed")
     if len(done) < len(ledger.done):
         notes.append(f"{len(ledger.done) - len(done)} runs are no {kind.what}")
-    if len(runs) < len(done):
-        notes.append(f"{len(done) - len(runs)} runs have no target or no evaluation")
+    if impossible:
+        notes.append(f"{impossible} runs have numbers that cannot be")
+    if len(runs) + impossible < len(done):
+        notes.append(f"{len(done) - len(runs) - impossible} runs have no target or no evaluation")
     return runs, notes
+
+
+def _is_possible(entry: Entry, record: CostRecord, cost: Outcome) -> bool:
+    """Whether a run's numbers can be true: one that cannot, of a stranger's, would spoil all."""
+    try:
+        parse_target(entry.cell.target)
+    except UsageError:
+        return False
+    training = record.training
+    finite = 0 <= cost.value < math.inf and 0 < record.epochs_limit < math.inf
+    return finite and training.steps_per_epoch > 0 and (training.eval_every or 1) > 0
 
 
 def _is_of(entry: Entry, kind: Kind) -> bool:

@@ -19,11 +19,15 @@ from resque.forecasts import Forecast, Predicted, price_forecast
 from resque.ledger import Cell
 from resque.probes import probe
 from resque.records import Measured, Probe
+from resque.retrain_options import make_retrain_options
 from resque.study_measurement import Measurement, Measurer
 from resque.targets import parse_target, wanted_accuracy
 from resque.training_data import EVAL_SHARE, choose_splits
 
 NOTHING = "nothing"  # the strategy that leaves the model as it is
+# Options of `retrain` that have another name here.
+OTHERWISE = {"strategy": "strategies", "corruption": "corruptions",
+             "target_accuracy": "target", "target_recovery": "target"}  # fmt: skip
 log = logging.getLogger(__name__)
 
 
@@ -156,7 +160,7 @@ def forecast(
     corruptions: str | Sequence[str] = (),
     strategies: str | Sequence[str] = ("full",),
     target: str = "recovery:0.95",
-    ledgers: Sequence[str | Path] | Sources = (),
+    ledgers: str | Path | Sequence[str | Path] | Sources = (),
     rates: Rates | None = None,
     country: str | None = None,
     grid_intensity: float | None = None,
@@ -180,8 +184,8 @@ def forecast(
         corruptions: "NAME:LEVEL" of the original data, instead of or beside these.
         strategies: "full", "head", "lora", "scratch".
         target: "accuracy:A", or "recovery:R" of the accuracy on the original data.
-        ledgers: files or folders; the package's own where none is given. `Sources` keep what was
-            learnt from them for the next call, which takes seconds.
+        ledgers: a file or folder, or several; the package's own where none is given. `Sources`
+            keep what was learnt from them for the next call, which takes seconds.
         rates: of a step; None for a probe of each model, data set and strategy on this machine.
         country: ISO 3166 code, for the grid.
         grid_intensity: g CO2eq/kWh, in place of the country's.
@@ -193,6 +197,7 @@ def forecast(
 
     Raises:
         UsageError: where something does not fit, or the ledgers hold too little.
+        TypeError: for an unknown option.
         ResqueError: where data or model cannot be read.
     """
     data = [(x, None) for x in _listed(shifted)] + [(original, x) for x in _listed(corruptions)]
@@ -200,6 +205,10 @@ def forecast(
     if not data or not names or not ways:
         raise UsageError("give a model, a strategy, and shifted= data or corruptions=")
     parse_target(target)
+    for name in OTHERWISE.keys() & options.keys():
+        raise TypeError(f"unknown option {name!r}; take {OTHERWISE[name]}")
+    make_retrain_options(options)
+    ledgers = (ledgers,) if isinstance(ledgers, str | Path) else ledgers
     sources = ledgers if isinstance(ledgers, Sources) else Sources(tuple(ledgers))
     for line in (skipped := sources.ledger(LABELLED).skipped):
         log.warning("skipped: %s", line)
@@ -316,13 +325,20 @@ def kind_of(measured: Measurement) -> Kind:
 
 
 def _given(cell: Cell, rates: Rates) -> _Step:
-    """Return the rates as given, for the rows that `retrain` would train on."""
+    """Return the rates as given, for the rows that `retrain` would train on.
+
+    Raises:
+        UsageError: where the batch size is to be found by trying.
+    """
+    size = cell.options.get("batch_size", 32)
+    if size == "auto":
+        raise UsageError("a probe finds the batch size; give a number where it is not run")
     source = open_source(cell.dataset)
     train, evaluation, _ = choose_splits(source, cell.eval_split)
     rows = len(open_data(source.at(train))[0])
     if evaluation is None:
         rows -= round(EVAL_SHARE * rows)
-    batch = int(cell.options.get("batch_size", 32)) * cell.options.get("gradient_accumulation", 1)
+    batch = int(size) * cell.options.get("gradient_accumulation", 1)
     return _Step(rates.probe, "given", max(rows // batch, 1), float(rows), None)
 
 

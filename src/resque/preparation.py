@@ -363,9 +363,10 @@ def _scheduler(optimizer: Any, use: RetrainOptions, steps_per_epoch: int) -> Any
     plain = optimizer
     while not isinstance(plain, torch.optim.Optimizer):  # accelerate's and DeepSpeed's wrappers
         plain = plain.optimizer
+    warms_up = use.schedule == "constant" and use.warmup_steps  # which "constant" leaves out
     try:
         return get_scheduler(
-            use.schedule,
+            "constant_with_warmup" if warms_up else use.schedule,
             plain,
             num_warmup_steps=use.warmup_steps,
             num_training_steps=total_steps(use, steps_per_epoch),

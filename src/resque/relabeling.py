@@ -20,7 +20,7 @@ def relabel(rows: Any, column: str, classes: Classes) -> tuple[Any, Ints]:
         rows: a `datasets.Dataset`.
         column: of the labels: class ids with names, integers or strings.
         classes: for each new class, the names of the old ones that make it; rows of a class that
-            is not named are left out.
+            is not named, and rows without a label, are left out.
 
     Returns:
         A `datasets.Dataset` whose labels are ids of the new classes, with their names, and (n,)
@@ -37,9 +37,9 @@ def relabel(rows: Any, column: str, classes: Classes) -> tuple[Any, Ints]:
     """
     import datasets
 
-    names = [str(x) for x in _names(rows, column)]
-    new = new_ids(classes, set(names), column)
-    ids = np.array([new.get(name, -1) for name in names], np.int64)
+    names = _names(rows, column)
+    new = new_ids(classes, {name for name in names if name is not None}, column)
+    ids = np.array([-1 if name is None else new.get(name, -1) for name in names], np.int64)
     kept = np.flatnonzero(ids >= 0)
     feature = datasets.ClassLabel(names=list(classes))
     at = rows.column_names.index(column)
@@ -49,9 +49,11 @@ def relabel(rows: Any, column: str, classes: Classes) -> tuple[Any, Ints]:
     return found.select_columns([*order[:at], column, *order[at:]]), kept
 
 
-def _names(rows: Any, column: str) -> list[Any]:
+def _names(rows: Any, column: str) -> list[str | None]:
+    """Return the name of each row's class; None where it has no label (missing, or −1)."""
     values, feature = rows.select_columns([column])[:][column], rows.features[column]
-    return [feature.int2str(x) for x in values] if hasattr(feature, "int2str") else values
+    name_of = getattr(feature, "int2str", str)
+    return [None if x in (None, -1) else name_of(x) for x in values]
 
 
 def new_ids(classes: Classes, known: Collection[str], column: str) -> dict[str, int]:

@@ -18,6 +18,7 @@ from resque.costs import Costs, Spent
 from resque.documents import plain
 from resque.errors import ResqueError, UsageError, first_line
 from resque.files import check_folder, write_whole
+from resque.records import FILE_NAME
 
 RUN, ATTEMPTS, CHECKPOINTS = "run.json", "attempts", "checkpoints"
 KEPT = 2
@@ -88,7 +89,7 @@ def begin(folder: Path, settings: dict[str, Any], resume: bool, overwrite: bool)
     known = _read_json(file) if file.exists() else None
     if known is None:
         return _new(folder, settings, Spent())
-    finished = known.get("status") == "finished"
+    finished = _is_finished(folder, known)
     if resume:
         _check_same(known["settings"], plain(settings), folder)
         return _next(folder, known, finished)
@@ -110,12 +111,24 @@ def check_unused(folder: Path) -> None:
     file = folder / RUN
     if not file.exists():
         return
-    finished = _read_json(file).get("status") == "finished"
+    finished = _is_finished(folder, _read_json(file))
     raise UsageError(
         f"{folder} holds {'a finished' if finished else 'an unfinished'} run: "
         + ("" if finished else "--resume goes on with it; ")
         + "--overwrite begins anew there; or take another --output-dir"
     )
+
+
+def _is_finished(folder: Path, known: dict[str, Any]) -> bool:
+    """Whether a run has ended; it may have been killed between its record and that mark."""
+    if known.get("status") == "finished":
+        return True
+    file = folder / FILE_NAME
+    for line in file.read_bytes().split(b"\n") if file.exists() else ():
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # cut off, or foreign
+            if json.loads(line)["run_id"] == known["run_id"]:
+                return True
+    return False
 
 
 def _new(folder: Path, settings: dict[str, Any], wasted: Spent) -> Attempt:

@@ -73,9 +73,12 @@ def parse_study(text: str, where: str = "study") -> Study:
         problems = ["line 1: it is empty; see examples/studies for what a study looks like"]
     if problems:
         raise UsageError(f"{where} is no study:\n" + "\n".join(f"  {x}" for x in problems))
-    cells, lines = zip(*_cells(found, node), strict=True)
-    keys = (cell.key for cell in cells)
-    return Study(found["name"], text, cells, dict(zip(keys, lines, strict=True)))
+    cells: dict[str, Cell] = {}
+    lines: dict[str, dict[str, int]] = {}
+    for cell, where_from in _cells(found, node):  # once, as of a severity and its level
+        cells.setdefault(cell.key, cell)
+        lines.setdefault(cell.key, where_from)
+    return Study(found["name"], text, tuple(cells.values()), lines)
 
 
 def _require_extra() -> None:

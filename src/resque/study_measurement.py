@@ -197,7 +197,7 @@ def _columns_of(cell: Cell) -> dict[str, Any]:
 
 
 def change_labels(rows: Any, label: str, cell: Cell) -> tuple[Any, Ints]:
-    """Leave out, merge or rename classes as a cell says.
+    """Leave out, merge or rename classes as a cell says; rows without a label are left out.
 
     Args:
         rows: a `datasets.Dataset`.
@@ -212,7 +212,9 @@ def change_labels(rows: Any, label: str, cell: Cell) -> tuple[Any, Ints]:
         rows, kept = relabel(rows, label, cell.classes)
     if cell.class_prior:
         values = rows.select_columns([label])[:][label]
-        some = ClassPrior(cell.class_prior, cell.seed).keep(codes_of(values))
+        labelled = np.array([i for i, x in enumerate(values) if x not in (None, -1)], np.int64)
+        codes = codes_of([values[i] for i in labelled])
+        some = labelled[ClassPrior(cell.class_prior, cell.seed).keep(codes)]
         rows, kept = rows.select(some), kept[some]
     return rows, kept
 

@@ -35,7 +35,7 @@ def compare_layers(
     """
     found = []
     for i, name in enumerate(names):
-        depth = i / max(len(names) - 1, 1)
+        depth = i / (len(names) - 1) if len(names) > 1 else 1.0
         for kind, labels in _labels_of(a, b).items():
             sums = [_sums(x, name, y) for x, y in zip((a, b), labels, strict=True)]
             if not set(sums[0].labels) & set(sums[1].labels):

@@ -115,7 +115,9 @@ def _target(accuracy: float | None, recovery: float | None) -> str:
 
     if accuracy is not None and recovery is not None:
         raise UsageError("give --target-accuracy or --target-recovery, not both")
-    return f"accuracy:{accuracy:g}" if accuracy is not None else f"recovery:{recovery or 0.95:g}"
+    if accuracy is not None:
+        return f"accuracy:{accuracy:g}"
+    return f"recovery:{0.95 if recovery is None else recovery:g}"
 
 
 def _render(answer: Answer, folder: Path | None) -> list[Any]:
