@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,7 +111,6 @@ def inside(hub: Hub, home: Path) -> Iterator[Hub]:
 
     import datasets.config
     from huggingface_hub import constants, hf_api
-    from huggingface_hub.utils import close_session
 
     changes = {
         constants: {
@@ -133,8 +133,17 @@ def inside(hub: Hub, home: Path) -> Iterator[Hub]:
         for module, values in changes.items():
             for name, value in values.items():
                 stack.enter_context(patch.object(module, name, value))
-        stack.callback(close_session)
+        stack.callback(_forget_clients)
         yield hub
+
+
+def _forget_clients() -> None:
+    from huggingface_hub.utils import close_session
+
+    close_session()
+    kept = sys.modules.get("transformers.utils.hub")
+    if hasattr(kept, "_hf_api"):  # a client with the address of its first use
+        kept._hf_api = None
 
 
 class _Handler(BaseHTTPRequestHandler):

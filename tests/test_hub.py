@@ -37,9 +37,9 @@ def hub(digits):
 
 
 def whole(folder):
-    """Return the names of a folder's files, without what Python leaves behind."""
+    """Return the names of a folder's files, without what Python and mypy leave behind."""
     files = {str(x.relative_to(folder)) for x in folder.rglob("*") if x.is_file()}
-    return {x for x in files if "__pycache__" not in x}
+    return {x for x in files if "__pycache__" not in x and not x.startswith(".mypy_cache")}
 
 
 def call(hub, tmp_path, *arguments, **extra):
