@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 
 import datasets
@@ -117,15 +118,19 @@ def test_data_without_labels_is_forecast_without_them(digits, ledger, tmp_path):
     assert retrained.forecast.labels is False
 
 
-def test_a_new_task_is_forecast_from_new_tasks(digits, tmp_path):
+def test_a_new_task_is_forecast_from_new_tasks(digits, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("resque"), "propagate", True)
     model, data = digits
     rows = datasets.load_dataset(data, split="test[:200]").select_columns(["image", "odd"])
     classes = datasets.ClassLabel(names=["even", "uneven"])
     rows.cast_column("odd", classes).to_parquet(tmp_path / "task.parquet")
     answer = forecast(
         model, f"{data}#train[:200]", str(tmp_path / "task.parquet"), target="accuracy:0.8",
-        rates=Rates(0.02, 20.0), grid_intensity=100.0, label_column="odd", **OPTIONS,
+        rates=Rates(0.02, 20.0), grid_intensity=100.0, label_column="odd",
+        strategies=["head", "full"], **OPTIONS,
     )  # fmt: skip
+    assert [x.strategy for x in answer.candidates] == [NOTHING, "full"]
+    assert "strategy head: no run of the ledger of new tasks has it" in caplog.text
     found = answer.to_dict()
     assert found["kind"] == "new tasks"
     assert found["ledgers"] == ["the package's own of new tasks, 66 runs"]

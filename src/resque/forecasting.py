@@ -223,7 +223,7 @@ def forecast(
         measured = measurer.measure(cell)
         found.append(_nothing(cell, measured))
         learnt_from += sources.names(kind_of(measured))
-        found += [seer.candidate(replace(cell, strategy=way), measured) for way in ways]
+        found += seer.candidates(cell, measured, ways)
     return Answer(
         tuple(sorted(found, key=_cost)),
         target,
@@ -259,6 +259,25 @@ class Seer:
     rates: Rates | None
     device: str
     _steps: dict[tuple[str, str, str], _Step] = field(default_factory=dict)
+
+    def candidates(self, cell: Cell, measured: Measurement, ways: Sequence[str]) -> list[Candidate]:
+        """Return the forecasts of a cell by each strategy that some run of the ledger has.
+
+        Raises:
+            UsageError: where none has one of them.
+        """
+        forecaster = self.sources.forecaster(kind_of(measured))
+        known = [way for way in ways if way in forecaster.table.strategies]
+        if not known:
+            forecaster.check_strategy(ways[0])
+        for way in ways:
+            if way not in known:
+                log.warning(
+                    "no forecast for the strategy %s: no run of the ledger of %s has it",
+                    way,
+                    forecaster.kind.what,
+                )
+        return [self.candidate(replace(cell, strategy=way), measured) for way in known]
 
     def candidate(self, cell: Cell, measured: Measurement, kind: Kind | None = None) -> Candidate:
         """Return the forecast of a cell.
