@@ -300,7 +300,8 @@ def test_task_does_not_depend_on_the_unit(dtype, power):
 
 def test_task_odd_inputs():
     x = np.random.default_rng(0).normal(size=(10, 3))
-    assert resque_task(x, ["a"] * 10).value == 0
+    with pytest.warns(UserWarning, match="all 10 rows are of one class"):
+        assert resque_task(x, ["a"] * 10).value == 0
     with pytest.warns(UserWarning, match="at least 100 rows"):
         resque_task(np.random.default_rng(0).normal(size=(20, 200)), [0, 1] * 10)
     with pytest.raises(ValueError, match="row 2"):

@@ -352,7 +352,7 @@ def resque_task(
     value = disagreement(y, clusters)
     start = None if init == "centroids" else centres
     interval, corrected, method = task_interval(x, y, clusters, start, seed, device)
-    _warn_overfit(x, y, init)
+    _warn_of_tasks(x, y, init)
     return Score(
         name="resque_task",
         value=value,
@@ -407,9 +407,15 @@ def _within_squares(x: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.ldexp(x, -exponent)) if far else x
 
 
-def _warn_overfit(x: NDArray[Any], y: Ints, init: str) -> None:
-    """Warn where so few rows have so many dimensions that the class means find their own rows."""
+def _warn_of_tasks(x: NDArray[Any], y: Ints, init: str) -> None:
+    """Warn of one class alone, and of so few rows that the class means find their own rows."""
     classes, dim = int(y.max()) + 1, x.shape[1]
+    if classes == 1:
+        warnings.warn(
+            f"all {len(y)} rows are of one class: the index is 0 and says nothing. Give data of "
+            "two classes at least",
+            stacklevel=3,
+        )
     if init == "centroids" and classes > 1 and len(y) < classes * dim / 4:
         warnings.warn(
             f"{len(y)} rows of {classes} classes in {dim} dimensions: k-means that starts at the "
