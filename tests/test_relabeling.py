@@ -54,7 +54,7 @@ def test_rows_without_a_label_are_left_out(missing):
     cell = SimpleNamespace(classes=None, class_prior=0.5, seed=0)
     some, kept = change_labels(rows, "kind", cell)
     assert sorted(some["kind"][:]) in ([0, 0, 1], [0, 1, 1])  # two classes, one half as frequent
-    assert some["name"][:] == [rows["name"][i] for i in kept]
+    assert some["name"][:] == [rows["name"][i] for i in kept.tolist()]
 
 
 def test_unknown_and_doubled_classes_are_told():
