@@ -9,6 +9,7 @@ import platform
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -38,7 +39,7 @@ def describe_run() -> dict[str, object]:
     names = ("resque", "numpy", "scipy", "scikit-learn", "torch", "transformers", "datasets")
     found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
         "python": platform.python_version(),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from resque.errors import ResqueError
+from resque.rows import is_missing
 from resque.sums import Ints
 
 Classes = Mapping[str, Sequence[str]]
@@ -53,7 +54,7 @@ def _names(rows: Any, column: str) -> list[str | None]:
     """Return the name of each row's class; None where it has no label (missing, or −1)."""
     values, feature = rows.select_columns([column])[:][column], rows.features[column]
     name_of = getattr(feature, "int2str", str)
-    return [None if x in (None, -1) else name_of(x) for x in values]
+    return [None if is_missing(x) else name_of(x) for x in values]
 
 
 def new_ids(classes: Classes, known: Collection[str], column: str) -> dict[str, int]:

@@ -83,15 +83,18 @@ def _check_length(words: int, labels: list[Any] | None) -> None:
         raise ValueError(f"there are {words} words and {len(labels)} labels")
 
 
+def is_missing(label: Any) -> bool:
+    """Whether a data set's label stands for none: missing, or −1."""
+    return label is None or bool(label == -1)
+
+
 def read_label(value: Any, columns: Columns, index: int) -> Label | None:
     """Return a row's label, or None where it has none (missing, or −1).
 
     Raises:
         BadRow: where it is neither an int nor a string.
     """
-    if value is None or (isinstance(value, int) and value < 0 and columns.label_names):
-        return None
-    if value == -1:
+    if is_missing(value) or (isinstance(value, int) and value < 0 and columns.label_names):
         return None
     if isinstance(value, bool):
         return int(value)

@@ -22,6 +22,7 @@ from resque.measurement import load_model, match_classes, open_for
 from resque.options import Options
 from resque.relabeling import relabel
 from resque.representations import Vectors, collect_representations
+from resque.rows import is_missing
 from resque.shifts import Corruption, parse_corruption
 from resque.study_predictors import codes_of, compare_layers, compute_predictors
 from resque.sums import Ints
@@ -212,7 +213,7 @@ def change_labels(rows: Any, label: str, cell: Cell) -> tuple[Any, Ints]:
         rows, kept = relabel(rows, label, cell.classes)
     if cell.class_prior:
         values = rows.select_columns([label])[:][label]
-        labelled = np.array([i for i, x in enumerate(values) if x not in (None, -1)], np.int64)
+        labelled = np.array([i for i, x in enumerate(values) if not is_missing(x)], np.int64)
         codes = codes_of([values[i] for i in labelled])
         some = labelled[ClassPrior(cell.class_prior, cell.seed).keep(codes)]
         rows, kept = rows.select(some), kept[some]
