@@ -338,7 +338,7 @@ def test_tab_leads_to_everything_in_order_and_shows_where_it_is(app, visit):
         assert [x.name for x in stops if not x.seen] == []
         tops = [x.top for x in stops]
         assert all(low <= high + 8 for low, high in pairwise(tops))
-        assert page.locator(".options").count() == 0  # no list hangs over the fields
+        expect(page.locator(".options")).to_have_count(0)  # no list hangs over the fields
     # To pass a dropdown is not to choose.
     assert page.locator("#level input[type=number]").input_value() == "0.38"
 
